@@ -1,0 +1,111 @@
+/**
+ * The settings, read once from the environment: the only reader of it. A command's flags win over the environment.
+ */
+import * as z from "zod";
+import { type Fault, InturnError } from "../errors/error.ts";
+
+const wholeNumber = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+
+/**
+ * Name, meaning and limits of every setting. Units stand last in the name.
+ *
+ * The value is how the environment spells it; the description is what `--help` and the README say.
+ */
+const SETTINGS = {
+  databaseUrl: {
+    variable: "DATABASE_URL",
+    schema: z.string().regex(/^postgres(ql)?:\/\//, "must start with postgres:// or postgresql://").optional(),
+    description: "the PostgreSQL to use (15 to 18); without it a server of our own runs in the data folder",
+  },
+  dataFolder: {
+    variable: "INTURN_DATA",
+    schema: z.string().min(1).default(".inturn"),
+    description: "the folder of that server",
+  },
+  host: { variable: "HOST", schema: z.string().min(1).default("127.0.0.1"), description: "the address the HTTP API listens on" },
+  port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
+  handler: {
+    variable: "INTURN_HANDLER",
+    schema: z.string().min(1).optional(),
+    description: "the path of the handler module; without it a built-in handler sleeps",
+  },
+  handlerMs: {
+    variable: "INTURN_HANDLER_MS",
+    schema: wholeNumber(0, 3_600_000).default(1_000),
+    description: "how long the built-in handler sleeps, in ms",
+  },
+  concurrency: {
+    variable: "INTURN_CONCURRENCY",
+    schema: wholeNumber(1, 10_000).default(1_000),
+    description: "how many accounts one worker process has in hand at once",
+  },
+  leaseMs: {
+    variable: "INTURN_LEASE_MS",
+    schema: wholeNumber(1_000, 600_000).default(10_000),
+    description: "after this many ms without a sign of life a worker's accounts go to others",
+  },
+  backoffMs: {
+    variable: "INTURN_BACKOFF_MS",
+    schema: wholeNumber(1, 600_000).default(1_000),
+    description: "the wait before the second attempt of a failed event, in ms; it doubles up to 10 minutes",
+  },
+  shutdownMs: {
+    variable: "INTURN_SHUTDOWN_MS",
+    schema: wholeNumber(0, 600_000).default(8_000),
+    description: "how long a worker told to stop waits for the events it is handling, in ms",
+  },
+  logLevel: {
+    variable: "LOG_LEVEL",
+    schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+    description: "the least level that is logged",
+  },
+} as const;
+
+type SettingName = keyof typeof SETTINGS;
+
+/** Every setting, checked. */
+export type Settings = { readonly [Name in SettingName]: z.output<(typeof SETTINGS)[Name]["schema"]> };
+
+/** Values that win over the environment: what a command's flags said, as text or already as a number. */
+export type SettingOverrides = { readonly [Name in SettingName]?: string | number | undefined };
+
+/** What there is to set, for help texts and docs: the variable, what it means, and its default as text. */
+export function describeSettings(): { variable: string; description: string; default: string }[] {
+  return Object.values(SETTINGS).map(({ variable, description, schema }) => ({
+    variable,
+    description,
+    default: String(schema.parse(undefined) ?? "none"),
+  }));
+}
+
+/**
+ * Reads all settings.
+ *
+ * @throws InturnError `settings_invalid`, which names every faulty value at once
+ */
+export function readSettings(environment: NodeJS.ProcessEnv, overrides: SettingOverrides = {}): Settings {
+  const faults: Fault[] = unknownVariables(environment);
+  const settings: Record<string, unknown> = {};
+  for (const [name, { variable, schema }] of Object.entries(SETTINGS)) {
+    const given = overrides[name as SettingName] ?? (environment[variable] || undefined);
+    const read = schema.safeParse(given);
+    if (read.success) settings[name] = read.data;
+    else faults.push({ where: variable, message: read.error.issues.map((issue) => issue.message).join("; ") });
+  }
+  if (faults.length > 0) {
+    const list = faults.map((fault) => `  ${fault.where}: ${fault.message}`).join("\n");
+    throw new InturnError("settings_invalid", `These settings cannot be used:\n${list}`, { faults });
+  }
+  return settings as Settings;
+}
+
+/** A misspelled variable would be a setting silently not made. */
+function unknownVariables(environment: NodeJS.ProcessEnv): Fault[] {
+  const known = Object.values(SETTINGS).map((setting): string => setting.variable);
+  return Object.keys(environment)
+    .filter((variable) => variable.startsWith("INTURN_") && !known.includes(variable))
+    .map((variable) => ({
+      where: variable,
+      message: `there is no such setting; there are ${known.filter((name) => name.startsWith("INTURN_")).join(", ")}`,
+    }));
+}

@@ -1,0 +1,102 @@
+/**
+ * The tables, as drizzle sees them. Views and functions are custom SQL in `drizzle/`.
+ *
+ * `accounts` is the truth about order: whoever wants to change anything about an account takes its row first.
+ * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and
+ * the lease of every account that process is running: one renewal covers all of them.
+ */
+import { type SQL, sql } from "drizzle-orm";
+import {
+  bigint,
+  check,
+  customType,
+  doublePrecision,
+  index,
+  integer,
+  json,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from "drizzle-orm/pg-core";
+import { ACCOUNT_STATES, OUTCOMES } from "../domain/account.ts";
+
+/** Byte order: the order in which rows are locked must not depend on a locale, and comparing is cheaper. */
+const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
+
+const moment = (name: string) => timestamp(name, { withTimezone: true });
+
+const oneOf = (values: readonly string[]): SQL =>
+  sql.raw(values.map((value) => `'${value}'`).join(", "));
+
+export const inturn = pgSchema("inturn");
+
+export const accounts = inturn.table(
+  "accounts",
+  {
+    id: byteOrderedText("id").notNull(),
+    lastSeq: bigint("last_seq", { mode: "number" }).notNull().default(0),
+    processedSeq: bigint("processed_seq", { mode: "number" }).notNull().default(0),
+    state: text("state", { enum: ACCOUNT_STATES }).notNull().default("idle"),
+    epoch: bigint("epoch", { mode: "number" }).notNull().default(0),
+    leaseWorker: uuid("lease_worker"),
+    headAttempts: integer("head_attempts").notNull().default(0),
+    nextAttemptAt: moment("next_attempt_at"),
+    headError: text("head_error"),
+    stateSince: moment("state_since").notNull().default(sql`clock_timestamp()`),
+    createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (t) => [
+    primaryKey({ name: "accounts_pk", columns: [t.id] }),
+    // Read by the reconciler. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
+    index("accounts_not_idle").on(t.state, t.stateSince).where(sql`state <> 'idle'`),
+    check("accounts_state_known", sql`state in (${oneOf(ACCOUNT_STATES)})`),
+    check("accounts_processed_not_ahead", sql`processed_seq between 0 and last_seq`),
+    // The lost wake-up, forbidden by the database: an idle account has nothing left to handle.
+    check("accounts_idle_has_no_pending", sql`state <> 'idle' or processed_seq = last_seq`),
+    check("accounts_running_has_worker", sql`(state = 'running') = (lease_worker is not null)`),
+    check("accounts_retrying_has_time", sql`(state = 'retrying') = (next_attempt_at is not null)`),
+  ],
+);
+
+export const events = inturn.table(
+  "events",
+  {
+    accountId: byteOrderedText("account_id").notNull(),
+    seq: bigint("seq", { mode: "number" }).notNull(),
+    eventId: text("event_id"),
+    type: text("type"),
+    // `json`, not `jsonb`: the sender's text is kept as it was sent.
+    data: json("data").notNull(),
+    occurredAt: moment("occurred_at"),
+    receivedAt: moment("received_at").notNull(),
+    startedAt: moment("started_at"),
+    processedAt: moment("processed_at"),
+    durationMs: doublePrecision("duration_ms"),
+    attempts: integer("attempts").notNull().default(0),
+    outcome: text("outcome", { enum: OUTCOMES }),
+  },
+  (t) => [
+    // No foreign key to the account: checking it would lock the hottest row of the system once more for every event.
+    primaryKey({ name: "events_pk", columns: [t.accountId, t.seq] }),
+    uniqueIndex("events_event_id").on(t.accountId, t.eventId).where(sql`event_id is not null`),
+    check("events_seq_from_one", sql`seq >= 1`),
+    check("events_outcome_known", sql`outcome in (${oneOf(OUTCOMES)})`),
+    check("events_settled_whole", sql`(outcome is null) = (processed_at is null)`),
+  ],
+);
+
+export const workers = inturn.table(
+  "workers",
+  {
+    id: uuid("id").notNull(),
+    host: text("host").notNull(),
+    pid: integer("pid").notNull(),
+    concurrency: integer("concurrency").notNull(),
+    startedAt: moment("started_at").notNull().default(sql`clock_timestamp()`),
+    leaseExpiresAt: moment("lease_expires_at").notNull(),
+  },
+  (t) => [primaryKey({ name: "workers_pk", columns: [t.id] })],
+);

@@ -1,0 +1,42 @@
+/** The most events that one request, and one append, may carry. One append holds the rows of its accounts until it commits. */
+export const APPEND_EVENTS_MAX = 2_000;
+
+/** Characters of an account id. Its job key must fit graphile-worker's 512, its index entry PostgreSQL's 2,704 bytes. */
+export const ACCOUNT_ID_LENGTH_MAX = 250;
+
+/** Characters of an event id. */
+export const EVENT_ID_LENGTH_MAX = 250;
+
+/** Characters of an event type. */
+export const EVENT_TYPE_LENGTH_MAX = 200;
+
+/** An event on its way in: checked, not stored yet. */
+export interface NewEvent {
+  readonly accountId: string;
+  /** JSON text. */
+  readonly data: string;
+  readonly type: string | null;
+  /** The sender's id: within one account the same id is stored once. */
+  readonly id: string | null;
+  /** When it happened, as the sender says; an RFC 3339 timestamp. */
+  readonly occurredAt: string | null;
+}
+
+/** Where an event was stored. With `duplicate`, `seq` is the place of the first copy. */
+export interface Appended {
+  readonly accountId: string;
+  readonly seq: number;
+  readonly duplicate: boolean;
+}
+
+/** An event as it was stored, on its way to the handler. */
+export interface StoredEvent {
+  readonly accountId: string;
+  readonly seq: number;
+  readonly id: string | null;
+  readonly type: string | null;
+  /** JSON text. */
+  readonly data: string;
+  readonly occurredAt: Date | null;
+  readonly receivedAt: Date;
+}

@@ -1,0 +1,98 @@
+/**
+ * Group commit: many callers, few statements. While one batch is on its way to the database the next one fills, so the
+ * busier it gets the larger the batches are, and nobody waits for a timer.
+ */
+export interface GroupCommitOptions<Item, Result> {
+  /** Carries out one batch, all or nothing, and answers for each item in order. */
+  readonly commit: (items: readonly Item[]) => Promise<readonly Result[]>;
+  /** The largest total weight of a batch. */
+  readonly weightMax: number;
+  /** How many batches may be on their way at once. */
+  readonly inFlightMax: number;
+  /** What an item weighs; 1 unless told. An item above `weightMax` goes alone. */
+  readonly weigh?: (item: Item) => number;
+  /** Whether an error is the fault of some item in the batch: then each item is committed alone, and only the faulty ones fail. */
+  readonly isItemsFault?: (error: unknown) => boolean;
+}
+
+interface Waiting<Item, Result> {
+  readonly item: Item;
+  readonly weight: number;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Collects items while earlier ones are being committed. Items start in the order of their submission. */
+export class GroupCommit<Item, Result> {
+  readonly #options: GroupCommitOptions<Item, Result>;
+  #waiting: Waiting<Item, Result>[] = [];
+  #waitingWeight = 0;
+  #inFlight = 0;
+  #flushScheduled = false;
+
+  constructor(options: GroupCommitOptions<Item, Result>) {
+    this.#options = options;
+  }
+
+  /** The total weight of what waits for a batch: the caller's measure of overload. */
+  get waitingWeight(): number {
+    return this.#waitingWeight;
+  }
+
+  /** Hands an item in; settles when the batch it went with is committed, or has failed. */
+  submit(item: Item): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const weight = this.#options.weigh?.(item) ?? 1;
+      this.#waiting.push({ item, weight, resolve, reject });
+      this.#waitingWeight += weight;
+      this.#scheduleFlush();
+    });
+  }
+
+  /** After the current round of events, so that everything that is ready in it shares the batch. */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled || this.#inFlight >= this.#options.inFlightMax) return;
+    this.#flushScheduled = true;
+    setImmediate(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    while (this.#waiting.length > 0 && this.#inFlight < this.#options.inFlightMax) {
+      const batch = this.#takeBatch();
+      this.#inFlight += 1;
+      void this.#commit(batch).finally(() => {
+        this.#inFlight -= 1;
+        if (this.#waiting.length > 0) this.#scheduleFlush();
+      });
+    }
+  }
+
+  #takeBatch(): Waiting<Item, Result>[] {
+    let weight = 0;
+    let count = 0;
+    for (const waiting of this.#waiting) {
+      if (count > 0 && weight + waiting.weight > this.#options.weightMax) break;
+      weight += waiting.weight;
+      count += 1;
+    }
+    this.#waitingWeight -= weight;
+    return this.#waiting.splice(0, count);
+  }
+
+  /** Never rejects: every outcome goes to the item's own caller. */
+  async #commit(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    try {
+      const results = await this.#options.commit(batch.map((waiting) => waiting.item));
+      batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
+    } catch (error) {
+      if (batch.length > 1 && this.#options.isItemsFault?.(error) === true) {
+        for (const waiting of batch) await this.#commit([waiting]);
+      } else {
+        for (const waiting of batch) waiting.reject(error);
+      }
+    }
+  }
+}

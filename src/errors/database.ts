@@ -1,0 +1,34 @@
+/**
+ * What a database error means to us, decided by SQLSTATE or system code and never by its text.
+ */
+
+/** Classes and codes that say "not now": connection trouble (08), out of resources (53), operator intervention (57P). */
+const UNAVAILABLE_SQLSTATE = /^(08|53|57P)/;
+const UNAVAILABLE_SYSTEM = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "ENOENT", "EHOSTUNREACH"]);
+
+/** pg rejects with these plain errors, without a code, when a connection ends or cannot be had in time. */
+const UNAVAILABLE_PG = new Set([
+  "Connection terminated unexpectedly",
+  "Connection terminated due to connection timeout",
+  "timeout exceeded when trying to connect",
+  "Client has encountered a connection error and is not queryable",
+  "Query read timeout",
+]);
+
+/** The SQLSTATE or system code of an error, if it has one. */
+export function codeOf(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** Whether the same request may succeed once the database is back. */
+export function isUnavailable(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== undefined) return UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.has(code);
+  return error instanceof Error && UNAVAILABLE_PG.has(error.message);
+}
+
+/** Whether the values themselves are at fault: bad data (22), a constraint (23), or a limit of PostgreSQL (54). */
+export function isBadData(error: unknown): boolean {
+  return /^(22|23|54)/.test(codeOf(error) ?? "");
+}

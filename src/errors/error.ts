@@ -1,0 +1,52 @@
+/**
+ * Every code an {@link InturnError} can carry. A code is stable: scripts, clients and alerts match on it, never on the message.
+ */
+export const ERROR_CODES = [
+  "settings_invalid",
+  "database_unavailable",
+  "database_not_migrated",
+  "database_not_empty",
+  "migration_failed",
+  "embedded_postgres_failed",
+  "handler_not_found",
+  "handler_invalid",
+  "process_failed",
+  "load_refused",
+  "event_invalid",
+  "query_invalid",
+  "path_invalid",
+  "body_missing",
+  "body_too_large",
+  "json_malformed",
+  "media_type_unsupported",
+  "account_not_found",
+  "route_not_found",
+  "method_not_allowed",
+  "overloaded",
+  "internal",
+] as const;
+
+/** One of {@link ERROR_CODES}. */
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/** One thing that is wrong with an input: where it stands (a JSON pointer, a flag or a variable) and what is wrong with it. */
+export interface Fault {
+  readonly where: string;
+  readonly message: string;
+}
+
+/**
+ * An error that a person or a program can act on: the message says what, which and what to do; `code` is stable;
+ * `faults` lists every part of the input that is wrong; `cause` is what led to it.
+ */
+export class InturnError extends Error {
+  readonly code: ErrorCode;
+  readonly faults: readonly Fault[];
+
+  constructor(code: ErrorCode, message: string, details: { faults?: readonly Fault[]; cause?: unknown } = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "InturnError";
+    this.code = code;
+    this.faults = details.faults ?? [];
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The HTTP API. It knows the database's doors and views, and nothing of workers.
+ */
+import { randomUUID } from "node:crypto";
+import { type Context, type Handler, Hono } from "hono";
+import type { Database } from "../db/pool.ts";
+import type { Appender } from "../engine/append.ts";
+import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
+import { getAccount, getAccountEvents, getAccounts } from "./accounts.ts";
+import { postEvents } from "./events.ts";
+import { respondWithProblem, toInturnError } from "./problem.ts";
+
+/** What the API stands on. */
+export interface AppOptions {
+  readonly appender: Appender;
+  /** For reading. */
+  readonly database: Database;
+  readonly log: Log;
+  /** Pages for people, by path. */
+  readonly pages?: Readonly<Record<string, Handler>>;
+}
+
+/** Creates the API. */
+export function createApp(options: AppOptions): Hono {
+  const { appender, database, log } = options;
+  const app = new Hono({ strict: true });
+  app.use(refuseUnreadablePath);
+  route(app, "POST", "/v1/events", (c) => postEvents(c, appender));
+  route(app, "GET", "/v1/accounts", (c) => getAccounts(c, database));
+  route(app, "GET", "/v1/accounts/:id", (c) => getAccount(c, database));
+  route(app, "GET", "/v1/accounts/:id/events", (c) => getAccountEvents(c, database));
+  route(app, "GET", "/livez", (c) => c.json({ status: "ok" }));
+  route(app, "GET", "/readyz", (c) => getReadiness(c, database));
+  for (const [path, page] of Object.entries(options.pages ?? {})) route(app, "GET", path, page);
+  app.notFound(() => {
+    throw new InturnError("route_not_found", "There is nothing at this path; the API begins at /v1/events and /v1/accounts.");
+  });
+  app.onError((thrown, c) => {
+    const error = toInturnError(thrown);
+    const requestId = randomUUID();
+    if (error.code === "internal") log.error({ err: thrown, requestId, path: c.req.path }, "a request failed");
+    else if (error.code === "database_unavailable") log.warn({ err: thrown, requestId }, "the database is unavailable");
+    return respondWithProblem(c, error, requestId);
+  });
+  return app;
+}
+
+/** Registers a handler, and tells who comes with another method which one is right. */
+function route(app: Hono, method: "GET" | "POST", path: string, handler: Handler): void {
+  app.on(method, path, handler);
+  app.all(path, (c) => {
+    const allowed = method === "GET" ? "GET, HEAD" : method;
+    c.header("Allow", allowed);
+    throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
+  });
+}
+
+async function getReadiness(c: Context, database: Database): Promise<Response> {
+  await database.query("select from inturn.workers limit 0");
+  return c.json({ status: "ready" });
+}
+
+/** A path that no text spells, or with a NUL in it, is refused before anything is looked up by it. */
+async function refuseUnreadablePath(c: Context, next: () => Promise<void>): Promise<void> {
+  const raw = c.req.url.slice(c.req.url.indexOf("/", 8)).split("?", 1)[0] ?? "";
+  if (raw.includes("%")) {
+    const path = decode(raw);
+    if (path === undefined || path.includes("\0")) throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
+  }
+  await next();
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

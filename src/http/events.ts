@@ -1,0 +1,64 @@
+import type { Context } from "hono";
+import * as z from "zod";
+import {
+  ACCOUNT_ID_LENGTH_MAX,
+  APPEND_EVENTS_MAX,
+  EVENT_ID_LENGTH_MAX,
+  EVENT_TYPE_LENGTH_MAX,
+  type NewEvent,
+} from "../domain/event.ts";
+import type { Appender } from "../engine/append.ts";
+import { type Fault, InturnError } from "../errors/error.ts";
+import { readJsonText } from "./body.ts";
+import { parseExactJson } from "./json.ts";
+
+/** Text of one line: no control characters, so that an id looks in a log like what it is. */
+const line = (lengthMax: number) =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  z.string().min(1).max(lengthMax).regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters");
+
+const eventSchema = z.strictObject({
+  accountId: line(ACCOUNT_ID_LENGTH_MAX),
+  type: line(EVENT_TYPE_LENGTH_MAX).optional(),
+  data: z.unknown().refine((data) => data !== undefined, "is required; it may be any JSON value"),
+  id: line(EVENT_ID_LENGTH_MAX).optional(),
+  // PostgreSQL's timestamps end in the year 294276, RFC 3339's in 9999.
+  time: z.iso.datetime({ offset: true }).optional(),
+});
+
+const batchSchema = z.array(eventSchema).min(1).max(APPEND_EVENTS_MAX);
+
+/** `POST /v1/events`: one event or an array. Answers 202 once they are stored, each with its place in its account. */
+export async function postEvents(c: Context, appender: Appender): Promise<Response> {
+  const body = parseExactJson(await readJsonText(c));
+  if (Array.isArray(body)) {
+    const events = await appender.append(check(batchSchema, body).map(toNewEvent));
+    return c.json({ events }, 202);
+  }
+  const [appended] = await appender.append([toNewEvent(check(eventSchema, body))]);
+  return c.json(appended, 202);
+}
+
+function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  const checked = schema.safeParse(body);
+  if (checked.success) return checked.data;
+  const faults = checked.error.issues.map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
+  const count = faults.length === 1 ? "One field is" : `${faults.length} fields are`;
+  throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
+}
+
+/** A JSON pointer to the field; an unknown field is the fault, not the object that holds it. */
+function pointerOf(issue: z.core.$ZodIssue): string {
+  const path = issue.code === "unrecognized_keys" ? [...issue.path, ...issue.keys.slice(0, 1)] : issue.path;
+  return path.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+}
+
+function toNewEvent(event: z.output<typeof eventSchema>): NewEvent {
+  return {
+    accountId: event.accountId,
+    data: JSON.stringify(event.data),
+    type: event.type ?? null,
+    id: event.id ?? null,
+    occurredAt: event.time ?? null,
+  };
+}

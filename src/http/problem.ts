@@ -1,0 +1,65 @@
+/**
+ * Errors over HTTP: RFC 9457 problem documents with a stable `code`. The status of each code is chosen here and nowhere else.
+ */
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { isBadData, isUnavailable } from "../errors/database.ts";
+import { type ErrorCode, InturnError } from "../errors/error.ts";
+
+const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
+  body_missing: 400,
+  json_malformed: 400,
+  path_invalid: 400,
+  query_invalid: 400,
+  account_not_found: 404,
+  route_not_found: 404,
+  method_not_allowed: 405,
+  body_too_large: 413,
+  media_type_unsupported: 415,
+  event_invalid: 422,
+  overloaded: 503,
+  database_unavailable: 503,
+};
+
+const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
+  400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  422: "Unprocessable Content",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+/** How long a client that met a 503 should wait. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** What a thrown value means to a client: an error of ours as it is, the database's by its code, anything else as `internal`. */
+export function toInturnError(error: unknown): InturnError {
+  if (error instanceof InturnError) return error;
+  if (isUnavailable(error)) {
+    return new InturnError("database_unavailable", "The database cannot be reached right now; nothing was stored for certain. Send the same request again.", { cause: error });
+  }
+  if (isBadData(error)) {
+    return new InturnError("event_invalid", "PostgreSQL cannot hold one of these values; nothing was stored.", { cause: error });
+  }
+  return new InturnError("internal", "Something went wrong on our side; the log has the details under this request's id.", { cause: error });
+}
+
+/** Answers with the problem document of an error. */
+export function respondWithProblem(c: Context, error: InturnError, requestId: string): Response {
+  const status = STATUS[error.code] ?? 500;
+  if (status === 503) c.header("Retry-After", String(RETRY_AFTER_SECONDS));
+  const problem = {
+    type: "about:blank",
+    title: TITLE[status],
+    status,
+    code: error.code,
+    detail: error.message,
+    requestId,
+    ...(error.faults.length > 0 && { errors: error.faults.map((fault) => ({ pointer: fault.where, detail: fault.message })) }),
+  };
+  c.header("Content-Type", "application/problem+json");
+  return c.body(JSON.stringify(problem), status);
+}
