@@ -109,3 +109,12 @@ function unknownVariables(environment: NodeJS.ProcessEnv): Fault[] {
       message: `there is no such setting; there are ${known.filter((name) => name.startsWith("INTURN_")).join(", ")}`,
     }));
 }
+
+/** The environment for a child process that is to have these settings: `environment`, with every setting spelled out. */
+export function toEnvironment(settings: Settings, environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const spelled = Object.entries(SETTINGS).flatMap(([name, { variable }]) => {
+    const value = settings[name as SettingName];
+    return value === undefined ? [] : [[variable, String(value)] as const];
+  });
+  return { ...environment, ...Object.fromEntries(spelled) };
+}

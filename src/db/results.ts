@@ -1,7 +1,7 @@
 /**
  * Reading what happened, from the public views alone.
  */
-import { and, asc, count, eq, gt, type InferSelectViewModel, sql } from "drizzle-orm";
+import { and, asc, count, eq, gt, type InferSelectViewModel, inArray, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import type { Database } from "./pool.ts";
 import { accountResults, eventResults, orderViolations, runSummary } from "./views.ts";
@@ -54,6 +54,16 @@ export async function listEvents(
 /** The breaches of the promise, each kind first to last, at most `limit`. */
 export async function listOrderViolations(database: Database, limit: number): Promise<OrderViolation[]> {
   return await drizzle(database).select().from(orderViolations).orderBy(orderViolations.kind, orderViolations.accountId, orderViolations.seq).limit(limit);
+}
+
+/** Which of these accounts have a breach. */
+export async function findAccountsInDisorder(database: Database, accountIds: readonly string[]): Promise<Set<string>> {
+  if (accountIds.length === 0) return new Set();
+  const rows = await drizzle(database)
+    .selectDistinct({ accountId: orderViolations.accountId })
+    .from(orderViolations)
+    .where(inArray(orderViolations.accountId, [...accountIds]));
+  return new Set(rows.map((row) => row.accountId));
 }
 
 /** How many breaches there are of each kind. */

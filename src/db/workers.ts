@@ -34,11 +34,3 @@ export async function renewWorkerLease(
 export async function removeWorker(database: Database, workerId: string): Promise<void> {
   await database.query("delete from inturn.workers where id = $1", [workerId]);
 }
-
-/** How many workers hold a lease that has not run out. */
-export async function countLiveWorkers(database: Database): Promise<number> {
-  const { rows } = await database.query<{ live: number }>(
-    "select count(*)::integer as live from inturn.workers where lease_expires_at > clock_timestamp()",
-  );
-  return rows[0]?.live ?? 0;
-}

@@ -39,11 +39,15 @@ export async function postEvents(c: Context, appender: Appender): Promise<Respon
   return c.json(appended, 202);
 }
 
+/** Faults that an answer lists; the first ones tell enough. */
+const FAULTS_MAX = 20;
+
 function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
   const checked = schema.safeParse(body);
   if (checked.success) return checked.data;
-  const faults = checked.error.issues.map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
-  const count = faults.length === 1 ? "One field is" : `${faults.length} fields are`;
+  const { issues } = checked.error;
+  const faults = issues.slice(0, FAULTS_MAX).map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
+  const count = issues.length === 1 ? "One field is" : `${issues.length} fields are`;
   throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
 }
 

@@ -28,7 +28,7 @@ export function parseExactJson(text: string): unknown {
 
 function parse(text: string): unknown {
   try {
-    return DELICATE_NUMBER.test(text) ? JSON.parse(text, keepNumberText) : JSON.parse(text);
+    return DELICATE_NUMBER.test(text) ? JSON.parse(text, keepNumberText as Parameters<typeof JSON.parse>[1]) : JSON.parse(text);
   } catch (cause) {
     throw new InturnError("json_malformed", `The body is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }

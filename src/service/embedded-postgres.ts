@@ -77,8 +77,13 @@ async function prepareFolder(dataFolder: string, user: ServerUser): Promise<stri
     folder = join(ROOT_FOLDER, createHash("sha256").update(dataFolder).digest("hex").slice(0, 12));
     await mkdir(folder, { recursive: true, mode: 0o755 });
   }
-  if (user.uid !== undefined && user.gid !== undefined) await chown(folder, user.uid, user.gid);
+  await handOver(folder, user);
   return folder;
+}
+
+/** Makes the server's user the owner of what we, as root, have made. */
+async function handOver(path: string, { uid, gid }: ServerUser): Promise<void> {
+  if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
 }
 
 /** Makes the database cluster unless it is there. Returns the password. */
@@ -88,7 +93,7 @@ async function initialise(server: Server, folder: string): Promise<string> {
   if (known !== undefined) return (await readFile(file, "utf8")).trim();
   const password = randomBytes(24).toString("base64url");
   await writeFile(file, password, { mode: 0o600 });
-  if (server.user.uid !== undefined && server.user.gid !== undefined) await chown(file, server.user.uid, server.user.gid);
+  await handOver(file, server.user);
   const initdb = ["-D", server.data, "-U", USER, `--pwfile=${file}`, "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"];
   await runServerTool(server, "initdb", initdb);
   await appendFile(join(server.data, "postgresql.conf"), CONFIGURATION);
@@ -148,6 +153,7 @@ async function runServerTool(server: Server, tool: string, args: string[]): Prom
 /** The tools, and the server that they start, write to its log: a pipe to us would be inherited and held open. */
 async function exitCodeOf(server: Server, tool: string, args: string[]): Promise<number> {
   await using log = await open(server.log, "a");
+  await handOver(server.log, server.user);
   const { promise, resolve: done, reject } = Promise.withResolvers<number>();
   const child = spawn(join(server.bin, tool), args, {
     ...server.user,

@@ -1,0 +1,94 @@
+import { Command } from "commander";
+import { readSettings } from "../config/settings.ts";
+import { APPEND_EVENTS_MAX } from "../domain/event.ts";
+import { useDatabase } from "../service/database.ts";
+import { type DemoReport, runDemo } from "../service/demo.ts";
+import { jsonOption, wholeNumberOption } from "./options.ts";
+import { createProgress, formatNumber, print, printFacts, say } from "./output.ts";
+import { listenForStop } from "./stop.ts";
+
+interface DemoFlags {
+  readonly events: number;
+  readonly accounts: number;
+  readonly handlerMs: number;
+  readonly workers: number;
+  readonly seed: number;
+  readonly connections: number;
+  readonly batch: number;
+  readonly concurrency?: number;
+  readonly json?: boolean;
+}
+
+/** `demo`: the whole system in one command. */
+export function createDemoCommand(): Command {
+  return new Command("demo")
+    .description("send events over HTTP, handle them in order with several worker processes, and verify the result")
+    .addOption(wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }))
+    .addOption(wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }))
+    .addOption(wholeNumberOption("--handler-ms <ms>", "how long the handler of one event takes", { least: 0, most: 60_000, default: 1_000 }))
+    .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 2 }))
+    .addOption(wholeNumberOption("--seed <number>", "of the random choice of accounts", { least: 0, most: 2 ** 31 - 1, default: 42 }))
+    .addOption(wholeNumberOption("--connections <number>", "HTTP connections", { least: 1, most: 500, default: 4 }))
+    .addOption(wholeNumberOption("--batch <events>", "events per request", { least: 1, most: APPEND_EVENTS_MAX, default: 500 }))
+    .addOption(wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", { least: 1, most: 10_000 }))
+    .addOption(jsonOption())
+    .action(demo);
+}
+
+async function demo(flags: DemoFlags): Promise<void> {
+  const { json, handlerMs, concurrency, ...workload } = flags;
+  // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
+  const quiet = process.env["LOG_LEVEL"] ?? "warn";
+  const settings = { ...readSettings(process.env, { handlerMs, concurrency, logLevel: quiet }), handler: undefined };
+  const signal = listenForStop();
+  const database = await useDatabase({ settings, migrate: true, say });
+  const progress = createProgress("processed");
+  try {
+    const report = await runDemo({
+      ...workload,
+      settings,
+      databaseUrl: database.url,
+      postgres: database.postgres,
+      signal,
+      onPhase: (phase) => {
+        if (phase === "stopping") progress.stop();
+        else say(phase);
+      },
+      onProgress: ({ received, processed }) => progress.update(processed, flags.events, `${formatNumber(received)} received`),
+    });
+    if (json === true) print(JSON.stringify(report));
+    else printReport(report, handlerMs);
+    if (!isGood(report)) process.exitCode = 1;
+  } finally {
+    progress.stop();
+    await database.release();
+  }
+}
+
+function isGood(report: DemoReport): boolean {
+  return report.processed === report.events && report.lost + report.duplicates + report.orderViolations + report.overlaps === 0;
+}
+
+function printReport(report: DemoReport, handlerMs: number): void {
+  const seconds = (value: number) => `${value.toFixed(2)} s`;
+  const none = (count: number) => (count === 0 ? "none" : `${formatNumber(count)} ✗`);
+  print(
+    isGood(report)
+      ? `\n${formatNumber(report.events)} events of ${formatNumber(report.accounts)} accounts, every account in order.`
+      : "\nThe promise was broken.",
+  );
+  printFacts([
+    ...(handlerMs === 0 ? [] : [["the floor", `${seconds(report.idealSeconds)} (the longest account, ${handlerMs} ms an event)`] as const]),
+    ["we took", seconds(report.makespanSeconds)],
+    handlerMs === 0
+      ? ["events per second", formatNumber(report.events / report.makespanSeconds)]
+      : ["efficiency", `${(report.efficiency * 100).toFixed(1)} %`],
+    ["taken over HTTP", `${formatNumber(report.ingestEventsPerSecond)} events/s`],
+    ["processed", formatNumber(report.processed)],
+    ["lost", none(report.lost)],
+    ["handled twice", none(report.duplicates)],
+    ["out of order", none(report.orderViolations)],
+    ["overlapping", none(report.overlaps)],
+  ]);
+  print("\nLook closer: npm start, then http://127.0.0.1:8000/results; or npm run verify.");
+}

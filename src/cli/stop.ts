@@ -1,0 +1,26 @@
+/** How a command learns that it should end. */
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Exit code of a command that was told twice: it left without finishing what it had in hand. */
+const EXIT_FORCED = 1;
+
+/**
+ * A signal that aborts at the first SIGINT, SIGTERM or SIGHUP, or when a parent that started us as a part of its fleet
+ * is gone. The second signal ends the process at once.
+ */
+export function listenForStop(): AbortSignal {
+  const controller = new AbortController();
+  const stop = () => {
+    if (controller.signal.aborted) process.exit(EXIT_FORCED);
+    controller.abort(new Error("told to stop"));
+  };
+  for (const signal of SIGNALS) process.on(signal, stop);
+  if (process.channel !== undefined) process.once("disconnect", () => controller.abort(new Error("the parent is gone")));
+  return controller.signal;
+}
+
+/** Resolves when the signal aborts. */
+export async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

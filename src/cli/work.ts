@@ -1,0 +1,32 @@
+import { Command } from "commander";
+import { readSettings } from "../config/settings.ts";
+import { createLog } from "../log/log.ts";
+import { useDatabase } from "../service/database.ts";
+import type { ReadyMessage } from "../service/fleet.ts";
+import { startWorker } from "../service/work.ts";
+import { wholeNumberOption } from "./options.ts";
+import { say } from "./output.ts";
+import { listenForStop, untilAborted } from "./stop.ts";
+
+/** `work`: a worker process. */
+export function createWorkCommand(): Command {
+  return new Command("work")
+    .description("run a worker: it handles the events of many accounts, each in order")
+    .addOption(wholeNumberOption("--concurrency <accounts>", "accounts in hand at once (INTURN_CONCURRENCY, 1000)", { least: 1, most: 10_000 }))
+    .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
+    .addOption(wholeNumberOption("--handler-ms <ms>", "how long the built-in handler sleeps (INTURN_HANDLER_MS, 1000)", { least: 0, most: 3_600_000 }))
+    .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
+      const settings = readSettings(process.env, flags);
+      const stop = listenForStop();
+      const log = createLog({ level: settings.logLevel, name: "work" });
+      const database = await useDatabase({ settings, migrate: false, say });
+      try {
+        const worker = await startWorker({ settings, databaseUrl: database.url, log });
+        process.send?.({ ready: true } satisfies ReadyMessage);
+        await Promise.race([untilAborted(stop), worker.ended]);
+        await worker.stop();
+      } finally {
+        await database.release();
+      }
+    });
+}

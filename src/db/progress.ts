@@ -1,0 +1,30 @@
+import type { Database } from "./pool.ts";
+
+/** How far the whole system is. */
+export interface Progress {
+  readonly received: number;
+  readonly processed: number;
+}
+
+/** Counts over the account rows: cheap enough to ask twice a second while everything runs. */
+export async function readProgress(database: Database): Promise<Progress> {
+  const { rows } = await database.query<Progress>(
+    `select coalesce(sum(last_seq), 0)::bigint as received, coalesce(sum(processed_seq), 0)::bigint as processed
+     from inturn.accounts`,
+  );
+  return rows[0] ?? { received: 0, processed: 0 };
+}
+
+/** Whether any event is of another type than this one. */
+export async function hasOtherEvents(database: Database, type: string): Promise<boolean> {
+  const { rows } = await database.query<{ found: boolean }>(
+    "select exists (select from inturn.events where type is distinct from $1) as found",
+    [type],
+  );
+  return rows[0]?.found === true;
+}
+
+/** Deletes every account and every event. */
+export async function clearEverything(database: Database): Promise<void> {
+  await database.query("truncate inturn.accounts, inturn.events");
+}

@@ -1,0 +1,41 @@
+import type { Database } from "./pool.ts";
+
+/** What the senders' own numbers say about what was stored. */
+export interface TagCheck {
+  /** Numbers that are missing below the highest one of their account and run. */
+  readonly missing: number;
+  /** Numbers stored more than once. */
+  readonly repeated: number;
+  /** Events whose number is lower than that of the event before. */
+  readonly disordered: number;
+}
+
+const CHECK_TAGS = `
+  with tagged as (
+    select account_id, seq, data ->> 'run' as run, (data ->> 'n')::bigint as n
+    from inturn.event_results
+    where type = $1 and data ->> 'n' ~ '^[0-9]{1,15}$'
+  ), steps as (
+    select t.*, lag(t.n, 1, 0::bigint) over (partition by t.account_id, t.run order by t.seq) as previous_n from tagged as t
+  ), runs as (
+    select account_id, run, max(n) - count(distinct n) as missing, count(*) - count(distinct n) as repeated,
+      count(*) filter (where n < previous_n) as disordered
+    from steps group by account_id, run
+  )
+  select coalesce(sum(missing), 0)::bigint as missing, coalesce(sum(repeated), 0)::bigint as repeated,
+    coalesce(sum(disordered), 0)::bigint as disordered
+  from runs`;
+
+/** Compares the numbers that the load generator put into its events, of this type, with the order in which they are stored. */
+export async function checkTags(database: Database, type: string): Promise<TagCheck> {
+  const { rows } = await database.query<TagCheck>(CHECK_TAGS, [type]);
+  return rows[0] ?? { missing: 0, repeated: 0, disordered: 0 };
+}
+
+/** How many events were handed to a handler more than once. */
+export async function countRedelivered(database: Database): Promise<number> {
+  const { rows } = await database.query<{ count: number }>(
+    "select count(*) as count from inturn.event_results where state = 'processed' and attempts > 1",
+  );
+  return rows[0]?.count ?? 0;
+}

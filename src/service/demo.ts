@@ -1,0 +1,138 @@
+/**
+ * The demo: the whole system in one command, as real processes, and the proof that it kept its promise.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Settings } from "../config/settings.ts";
+import { type Database, openDatabase } from "../db/pool.ts";
+import { clearEverything, hasOtherEvents, type Progress, readProgress } from "../db/progress.ts";
+import { readRunSummary } from "../db/results.ts";
+import { createWorkload } from "../domain/workload.ts";
+import { InturnError } from "../errors/error.ts";
+import { type Fleet, startFleet } from "./fleet.ts";
+import { LOAD_EVENT_TYPE, type LoadReport, runLoad } from "./load.ts";
+import { type Verification, verify } from "./verify.ts";
+
+/** What to show. */
+export interface DemoOptions {
+  readonly settings: Settings;
+  /** A migrated database. */
+  readonly databaseUrl: string;
+  readonly postgres: string;
+  readonly events: number;
+  readonly accounts: number;
+  readonly workers: number;
+  readonly seed: number;
+  readonly connections: number;
+  readonly batch: number;
+  readonly onPhase: (phase: string) => void;
+  readonly onProgress: (progress: Progress) => void;
+  readonly signal: AbortSignal;
+}
+
+/** What it showed. Seconds are by the database's clock. */
+export interface DemoReport {
+  readonly events: number;
+  readonly accounts: number;
+  readonly workers: number;
+  readonly seed: number;
+  /** The floor: the longest account, one event after the other. */
+  readonly idealSeconds: number;
+  /** First event received → last event settled. */
+  readonly makespanSeconds: number;
+  readonly efficiency: number;
+  readonly ingestEventsPerSecond: number;
+  readonly processed: number;
+  readonly lost: number;
+  readonly duplicates: number;
+  readonly orderViolations: number;
+  readonly overlaps: number;
+  readonly postgres: string;
+}
+
+const PROGRESS_INTERVAL_MS = 250;
+
+/** Without any progress for this long, beyond the time of one handler, something is stuck. */
+const STALL_MS_MAX = 30_000;
+
+/** Runs the demo. The database must be empty or hold nothing but an earlier demo, which is cleared. */
+export async function runDemo(options: DemoOptions): Promise<DemoReport> {
+  const database = openDatabase({ url: options.databaseUrl, name: "inturn demo", connectionsMax: 2, onError: () => undefined });
+  try {
+    await makeRoom(database);
+    options.onPhase(`starting the API and ${options.workers} workers`);
+    const fleet = await startFleet({ settings: { ...options.settings, port: 0 }, databaseUrl: options.databaseUrl, workers: options.workers });
+    let load: LoadReport;
+    try {
+      load = await Promise.race([fleet.failed, sendAndWait(options, fleet, database)]);
+    } finally {
+      options.onPhase("stopping");
+      await fleet.stop();
+    }
+    options.onPhase("verifying");
+    return await report(options, database, load);
+  } finally {
+    await database.end();
+  }
+}
+
+async function makeRoom(database: Database): Promise<void> {
+  if (await hasOtherEvents(database, LOAD_EVENT_TYPE)) {
+    throw new InturnError("database_not_empty", "This database holds events that no demo made; the demo wants one of its own. Set DATABASE_URL to an empty database.");
+  }
+  await clearEverything(database);
+}
+
+async function sendAndWait(options: DemoOptions, fleet: Fleet, database: Database): Promise<LoadReport> {
+  options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}`);
+  const { events, accounts, seed, connections, batch, signal } = options;
+  const sending = runLoad({ url: fleet.url, events, accounts, seed, connections, batch, signal });
+  const watching = watch(options, database);
+  const [load] = await Promise.all([sending, watching]);
+  return load;
+}
+
+/** Follows the progress until every event is processed. */
+async function watch(options: DemoOptions, database: Database): Promise<void> {
+  let last = { received: 0, processed: 0 };
+  let lastMs = performance.now();
+  while (last.processed < options.events) {
+    await sleep(PROGRESS_INTERVAL_MS, undefined, { signal: options.signal });
+    const progress = await readProgress(database);
+    if (progress.processed > last.processed || progress.received > last.received) lastMs = performance.now();
+    last = progress;
+    options.onProgress(progress);
+    if (performance.now() - lastMs > STALL_MS_MAX + options.settings.handlerMs) {
+      throw new InturnError("process_failed", `No progress for ${STALL_MS_MAX / 1_000} s at ${progress.processed} of ${options.events} events.`);
+    }
+  }
+}
+
+async function report(options: DemoOptions, database: Database, load: LoadReport): Promise<DemoReport> {
+  const summary = await readRunSummary(database);
+  const found = await verify(database);
+  const { longest } = createWorkload(options);
+  const idealSeconds = (longest * options.settings.handlerMs) / 1_000;
+  const makespanSeconds = summary.makespanSeconds ?? 0;
+  return {
+    events: options.events,
+    accounts: options.accounts,
+    workers: options.workers,
+    seed: options.seed,
+    idealSeconds,
+    makespanSeconds,
+    efficiency: makespanSeconds === 0 ? 0 : idealSeconds / makespanSeconds,
+    ingestEventsPerSecond: Math.round(load.eventsPerSecond),
+    processed: summary.processed,
+    lost: countLost(options, found),
+    // The demo's handler never fails, so an event that was handed out twice may have been handled twice.
+    duplicates: found.duplicates + found.redelivered,
+    orderViolations: found.orderViolations,
+    overlaps: found.overlaps,
+    postgres: options.postgres,
+  };
+}
+
+/** Every event that was sent and acknowledged must be there and processed. */
+function countLost(options: DemoOptions, found: Verification): number {
+  return Math.max(found.lost, options.events - found.processed);
+}

@@ -1,0 +1,52 @@
+import type { Database } from "../db/pool.ts";
+import { countOrderViolations, listOrderViolations, type OrderViolation, readRunSummary } from "../db/results.ts";
+import { checkTags, countRedelivered } from "../db/verify.ts";
+import { LOAD_EVENT_TYPE } from "./load.ts";
+
+/** What the views say about the promise. Everything but `redelivered` and `pending` must be 0. */
+export interface Verification {
+  readonly accounts: number;
+  readonly events: number;
+  readonly processed: number;
+  /** Events that wait for their turn: not lost. */
+  readonly pending: number;
+  /** Seqs that are missing, and numbers of the load generator that never arrived. */
+  readonly lost: number;
+  /** Events of the load generator that are stored twice. */
+  readonly duplicates: number;
+  /** Events settled out of order, or stored in another order than they were sent. */
+  readonly orderViolations: number;
+  /** Events that started before their predecessor was settled. */
+  readonly overlaps: number;
+  /** Events that were handed out more than once: after a failure or a crash that is as it should be. */
+  readonly redelivered: number;
+  /** The first breaches, for a person to look at. */
+  readonly examples: readonly OrderViolation[];
+}
+
+const EXAMPLES_MAX = 10;
+
+/** Checks everything stored against the promise, from the public views alone. */
+export async function verify(database: Database): Promise<Verification> {
+  const summary = await readRunSummary(database);
+  const violations = await countOrderViolations(database);
+  const tags = await checkTags(database, LOAD_EVENT_TYPE);
+  return {
+    accounts: summary.accounts,
+    events: summary.events,
+    processed: summary.processed,
+    pending: summary.events - summary.processed,
+    lost: (violations.get("gap") ?? 0) + tags.missing,
+    duplicates: tags.repeated,
+    orderViolations: (violations.get("settled_out_of_order") ?? 0) + tags.disordered,
+    overlaps: violations.get("overlap") ?? 0,
+    redelivered: await countRedelivered(database),
+    examples: violations.size === 0 ? [] : await listOrderViolations(database, EXAMPLES_MAX),
+  };
+}
+
+/** Whether the promise was kept. */
+export function isKept(verification: Verification): boolean {
+  const { lost, duplicates, orderViolations, overlaps } = verification;
+  return lost + duplicates + orderViolations + overlaps === 0;
+}
