@@ -23,14 +23,37 @@ interface DemoFlags {
 export function createDemoCommand(): Command {
   return new Command("demo")
     .description("send events over HTTP, handle them in order with several worker processes, and verify the result")
-    .addOption(wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }))
-    .addOption(wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }))
-    .addOption(wholeNumberOption("--handler-ms <ms>", "how long the handler of one event takes", { least: 0, most: 60_000, default: 1_000 }))
+    .addOption(
+      wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--handler-ms <ms>", "how long the handler of one event takes", {
+        least: 0,
+        most: 60_000,
+        default: 1_000,
+      }),
+    )
     .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 2 }))
-    .addOption(wholeNumberOption("--seed <number>", "of the random choice of accounts", { least: 0, most: 2 ** 31 - 1, default: 42 }))
+    .addOption(
+      wholeNumberOption("--seed <number>", "of the random choice of accounts", {
+        least: 0,
+        most: 2 ** 31 - 1,
+        default: 42,
+      }),
+    )
     .addOption(wholeNumberOption("--connections <number>", "HTTP connections", { least: 1, most: 500, default: 4 }))
-    .addOption(wholeNumberOption("--batch <events>", "events per request", { least: 1, most: APPEND_EVENTS_MAX, default: 500 }))
-    .addOption(wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", { least: 1, most: 10_000 }))
+    .addOption(
+      wholeNumberOption("--batch <events>", "events per request", { least: 1, most: APPEND_EVENTS_MAX, default: 500 }),
+    )
+    .addOption(
+      wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", {
+        least: 1,
+        most: 10_000,
+      }),
+    )
     .addOption(jsonOption())
     .action(demo);
 }
@@ -54,7 +77,8 @@ async function demo(flags: DemoFlags): Promise<void> {
         if (phase === "stopping") progress.stop();
         else say(phase);
       },
-      onProgress: ({ received, processed }) => progress.update(processed, flags.events, `${formatNumber(received)} received`),
+      onProgress: ({ received, processed }) =>
+        progress.update(processed, flags.events, `${formatNumber(received)} received`),
     });
     if (json === true) print(JSON.stringify(report));
     else printReport(report, handlerMs);
@@ -66,7 +90,10 @@ async function demo(flags: DemoFlags): Promise<void> {
 }
 
 function isGood(report: DemoReport): boolean {
-  return report.processed === report.events && report.lost + report.duplicates + report.orderViolations + report.overlaps === 0;
+  return (
+    report.processed === report.events &&
+    report.lost + report.duplicates + report.orderViolations + report.overlaps === 0
+  );
 }
 
 function printReport(report: DemoReport, handlerMs: number): void {
@@ -78,7 +105,9 @@ function printReport(report: DemoReport, handlerMs: number): void {
       : "\nThe promise was broken.",
   );
   printFacts([
-    ...(handlerMs === 0 ? [] : [["the floor", `${seconds(report.idealSeconds)} (the longest account, ${handlerMs} ms an event)`] as const]),
+    ...(handlerMs === 0
+      ? []
+      : [["the floor", `${seconds(report.idealSeconds)} (the longest account, ${handlerMs} ms an event)`] as const]),
     ["we took", seconds(report.makespanSeconds)],
     handlerMs === 0
       ? ["events per second", formatNumber(report.events / report.makespanSeconds)]

@@ -21,11 +21,27 @@ export function createLoadCommand(): Command {
   return new Command("load")
     .description("send events of random accounts to a running API; each carries its number within its account")
     .option("--url <url>", "where the API listens", "http://127.0.0.1:8000")
-    .addOption(wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }))
-    .addOption(wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }))
-    .addOption(wholeNumberOption("--seed <number>", "of the random choice of accounts", { least: 0, most: 2 ** 31 - 1, default: 42 }))
+    .addOption(
+      wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--seed <number>", "of the random choice of accounts", {
+        least: 0,
+        most: 2 ** 31 - 1,
+        default: 42,
+      }),
+    )
     .addOption(wholeNumberOption("--connections <number>", "HTTP connections", { least: 1, most: 500, default: 4 }))
-    .addOption(wholeNumberOption("--batch <events>", "events per request; 1 sends single events", { least: 1, most: APPEND_EVENTS_MAX, default: 100 }))
+    .addOption(
+      wholeNumberOption("--batch <events>", "events per request; 1 sends single events", {
+        least: 1,
+        most: APPEND_EVENTS_MAX,
+        default: 100,
+      }),
+    )
     .addOption(wholeNumberOption("--rate <events>", "events per second at most", { least: 1, most: 1_000_000 }))
     .addOption(jsonOption())
     .action(async (flags: LoadFlags) => {
@@ -46,6 +62,11 @@ function printReport(report: LoadReport): void {
     ["events sent", formatNumber(report.events)],
     ["events per second", formatNumber(report.eventsPerSecond)],
     ["requests", `${formatNumber(report.requests)}, ${formatNumber(report.retries)} of them repeated`],
-    ["already stored", report.duplicates === 0 ? "none" : `${formatNumber(report.duplicates)} (this seed was sent before; --seed sends another load)`],
+    [
+      "already stored",
+      report.duplicates === 0
+        ? "none"
+        : `${formatNumber(report.duplicates)} (this seed was sent before; --seed sends another load)`,
+    ],
   ]);
 }

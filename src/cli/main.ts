@@ -29,7 +29,9 @@ const COMMANDS = [
 /** The whole program; its commands end the process only by returning or throwing. */
 export function createProgram(): Command {
   const program = new Command("inturn")
-    .description("Events in over HTTP, kept in PostgreSQL, each account's events handled strictly in the order they arrived.")
+    .description(
+      "Events in over HTTP, kept in PostgreSQL, each account's events handled strictly in the order they arrived.",
+    )
     .showHelpAfterError("(--help lists what there is)");
   for (const createCommand of COMMANDS) program.addCommand(createCommand());
   for (const command of [program, ...program.commands]) command.exitOverride();

@@ -12,6 +12,10 @@ export function createMigrateCommand(): Command {
     .action(async (flags: { json?: boolean }) => {
       const database = await useDatabase({ settings: readSettings(process.env), migrate: true, say });
       await database.release();
-      print(flags.json === true ? JSON.stringify({ migrated: true, postgres: database.postgres }) : "The database is up to date.");
+      print(
+        flags.json === true
+          ? JSON.stringify({ migrated: true, postgres: database.postgres })
+          : "The database is up to date.",
+      );
     });
 }

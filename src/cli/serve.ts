@@ -13,7 +13,9 @@ export function createServeCommand(): Command {
   return new Command("serve")
     .description("run the HTTP API")
     .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
-    .addOption(wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }))
+    .addOption(
+      wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
+    )
     .action(async (flags: { host?: string; port?: number }) => {
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();

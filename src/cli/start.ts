@@ -12,7 +12,9 @@ export function createStartCommand(): Command {
     .description("all in one: migrate the database, run the API and the workers, each as a process of its own")
     .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 1 }))
     .option("--host <address>", "the address the API listens on (HOST, 127.0.0.1)")
-    .addOption(wholeNumberOption("--port <number>", "its port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }))
+    .addOption(
+      wholeNumberOption("--port <number>", "its port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
+    )
     .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
     .action(async ({ workers, ...flags }: { workers: number; host?: string; port?: number; handler?: string }) => {
       const settings = readSettings(process.env, flags);
@@ -20,8 +22,14 @@ export function createStartCommand(): Command {
       const database = await useDatabase({ settings, migrate: true, say });
       try {
         const fleet = await startFleet({ settings, databaseUrl: database.url, workers });
-        say(`Inturn takes events at ${fleet.url}/v1/events and shows results at ${fleet.url}/results. Ctrl-C stops it.`);
-        await Promise.race([untilAborted(stop), fleet.failed]).finally(() => fleet.stop());
+        say(
+          `Inturn takes events at ${fleet.url}/v1/events and shows results at ${fleet.url}/results. Ctrl-C stops it.`,
+        );
+        try {
+          await Promise.race([untilAborted(stop), fleet.failed]);
+        } finally {
+          await fleet.stop();
+        }
       } finally {
         await database.release();
       }

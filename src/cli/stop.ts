@@ -15,7 +15,9 @@ export function listenForStop(): AbortSignal {
     controller.abort(new Error("told to stop"));
   };
   for (const signal of SIGNALS) process.on(signal, stop);
-  if (process.channel !== undefined) process.once("disconnect", () => controller.abort(new Error("the parent is gone")));
+  // Unreferenced: listening to the parent is no reason to stay.
+  process.channel?.unref();
+  process.once("disconnect", () => controller.abort(new Error("the parent is gone")));
   return controller.signal;
 }
 

@@ -13,7 +13,12 @@ export function createVerifyCommand(): Command {
     .addOption(jsonOption())
     .action(async (flags: { json?: boolean }) => {
       const database = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
-      const connection = openDatabase({ url: database.url, name: "inturn verify", connectionsMax: 1, onError: () => undefined });
+      const connection = openDatabase({
+        url: database.url,
+        name: "inturn verify",
+        connectionsMax: 1,
+        onError: () => undefined,
+      });
       try {
         const verification = await verify(connection);
         if (flags.json === true) print(JSON.stringify(verification));
@@ -39,5 +44,6 @@ function printVerification(found: Verification): void {
     ["overlapping", zero(found.overlaps)],
     ["handed out again", zero(found.redelivered)],
   ]);
-  for (const example of found.examples) print(`  ${example.kind}: account ${example.accountId}, seq ${example.seq}: ${example.detail}`);
+  for (const example of found.examples)
+    print(`  ${example.kind}: account ${example.accountId}, seq ${example.seq}: ${example.detail}`);
 }

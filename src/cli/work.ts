@@ -12,9 +12,19 @@ import { listenForStop, untilAborted } from "./stop.ts";
 export function createWorkCommand(): Command {
   return new Command("work")
     .description("run a worker: it handles the events of many accounts, each in order")
-    .addOption(wholeNumberOption("--concurrency <accounts>", "accounts in hand at once (INTURN_CONCURRENCY, 1000)", { least: 1, most: 10_000 }))
+    .addOption(
+      wholeNumberOption("--concurrency <accounts>", "accounts in hand at once (INTURN_CONCURRENCY, 1000)", {
+        least: 1,
+        most: 10_000,
+      }),
+    )
     .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
-    .addOption(wholeNumberOption("--handler-ms <ms>", "how long the built-in handler sleeps (INTURN_HANDLER_MS, 1000)", { least: 0, most: 3_600_000 }))
+    .addOption(
+      wholeNumberOption("--handler-ms <ms>", "how long the built-in handler sleeps (INTURN_HANDLER_MS, 1000)", {
+        least: 0,
+        most: 3_600_000,
+      }),
+    )
     .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();

@@ -14,7 +14,10 @@ const wholeNumber = (least: number, most: number) => z.coerce.number().int().min
 const SETTINGS = {
   databaseUrl: {
     variable: "DATABASE_URL",
-    schema: z.string().regex(/^postgres(ql)?:\/\//, "must start with postgres:// or postgresql://").optional(),
+    schema: z
+      .string()
+      .regex(/^postgres(ql)?:\/\//, "must start with postgres:// or postgresql://")
+      .optional(),
     description: "the PostgreSQL to use (15 to 18); without it a server of our own runs in the data folder",
   },
   dataFolder: {
@@ -22,7 +25,11 @@ const SETTINGS = {
     schema: z.string().min(1).default(".inturn"),
     description: "the folder of that server",
   },
-  host: { variable: "HOST", schema: z.string().min(1).default("127.0.0.1"), description: "the address the HTTP API listens on" },
+  host: {
+    variable: "HOST",
+    schema: z.string().min(1).default("127.0.0.1"),
+    description: "the address the HTTP API listens on",
+  },
   port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
   handler: {
     variable: "INTURN_HANDLER",

@@ -35,7 +35,10 @@ async function showAccounts(c: Context, database: Database): Promise<Response> {
     readRunSummary(database),
     listAccounts(database, { after, limit: ACCOUNTS_PER_PAGE }),
   ]);
-  const disorder = await findAccountsInDisorder(database, accounts.map((account) => account.accountId));
+  const disorder = await findAccountsInDisorder(
+    database,
+    accounts.map((account) => account.accountId),
+  );
   const last = accounts.length === ACCOUNTS_PER_PAGE ? accounts.at(-1)?.accountId : undefined;
   return await c.html(
     page(
@@ -90,7 +93,8 @@ function accountsTable(accounts: readonly AccountResult[], disorder: ReadonlySet
 async function showAccount(c: Context, database: Database): Promise<Response> {
   const accountId = c.req.param("id") ?? "";
   const account = await findAccount(database, accountId);
-  if (account === undefined) throw new InturnError("account_not_found", "There is no such account: it never had an event.");
+  if (account === undefined)
+    throw new InturnError("account_not_found", "There is no such account: it never had an event.");
   const afterSeq = Number(/^\d{1,15}$/.exec(c.req.query("after") ?? "0")?.[0] ?? 0);
   const events = await listEvents(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE });
   const last = events.length === EVENTS_PER_PAGE ? events.at(-1)?.seq : undefined;

@@ -6,7 +6,7 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import { migrate as runDrizzleMigrations } from "drizzle-orm/node-postgres/migrator";
 import { runMigrations as runGraphileMigrations } from "graphile-worker";
 import pg from "pg";
-import { isUnavailable } from "../errors/database.ts";
+import { codeOf, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
@@ -71,16 +71,21 @@ async function readVersion(client: pg.Client): Promise<string> {
   const { rows } = await client.query<{ server_version: string }>("show server_version");
   const version = rows[0]?.server_version.split(" ")[0] ?? "unknown";
   if (Number.parseInt(version, 10) >= POSTGRES_MAJOR_MIN) return version;
-  throw new InturnError("migration_failed", `This is PostgreSQL ${version}; version ${POSTGRES_MAJOR_MIN} to 18 is needed.`);
+  throw new InturnError(
+    "migration_failed",
+    `This is PostgreSQL ${version}; version ${POSTGRES_MAJOR_MIN} to 18 is needed.`,
+  );
 }
 
 function explain(error: unknown, url: string): InturnError {
   if (error instanceof InturnError) return error;
   // drizzle wraps what the database said.
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const said = cause instanceof Error ? cause.message || String((cause as { code?: unknown }).code) : String(cause);
+  const said = cause instanceof Error ? cause.message || codeOf(cause) : String(cause);
   if (isUnavailable(cause)) {
     return new InturnError("database_unavailable", `No PostgreSQL answers at ${addressOf(url)}: ${said}`, { cause });
   }
-  return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, { cause });
+  return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, {
+    cause,
+  });
 }

@@ -21,7 +21,7 @@ const SILENCE_SECONDS_MAX = 10;
  */
 const KEYED_PLANS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
-const INT8 = 20;
+const INT8 = pg.types.builtins.INT8;
 
 /**
  * Opens a pool.
@@ -52,7 +52,7 @@ export function openDatabase(options: {
       `-c tcp_keepalives_idle=${SILENCE_SECONDS_MAX} -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3`,
       options.keyedPlans === true ? KEYED_PLANS : "",
     ].join(" "),
-    types: { getTypeParser },
+    types: createTypes(),
   });
   // Without these two listeners a connection that breaks ends the process.
   database.on("error", options.onError);
@@ -61,5 +61,8 @@ export function openDatabase(options: {
 }
 
 /** A bigint of ours is a count, far below 2^53: a number is what everybody wants. */
-const getTypeParser = ((id: number, format?: "text" | "binary") =>
-  id === INT8 && format !== "binary" ? Number : pg.types.getTypeParser(id, format as "text")) as typeof pg.types.getTypeParser;
+function createTypes(): pg.CustomTypesConfig {
+  const types = new pg.TypeOverrides();
+  types.setTypeParser(INT8, Number);
+  return types;
+}

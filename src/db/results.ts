@@ -53,7 +53,11 @@ export async function listEvents(
 
 /** The breaches of the promise, each kind first to last, at most `limit`. */
 export async function listOrderViolations(database: Database, limit: number): Promise<OrderViolation[]> {
-  return await drizzle(database).select().from(orderViolations).orderBy(orderViolations.kind, orderViolations.accountId, orderViolations.seq).limit(limit);
+  return await drizzle(database)
+    .select()
+    .from(orderViolations)
+    .orderBy(orderViolations.kind, orderViolations.accountId, orderViolations.seq)
+    .limit(limit);
 }
 
 /** Which of these accounts have a breach. */
@@ -83,6 +87,32 @@ export async function readRunSummary(database: Database): Promise<RunSummary> {
 }
 
 function eventColumns() {
-  const { accountId, seq, eventId, type, data, receivedAt, startedAt, processedAt, attempts, state, waitMs, durationMs } = eventResults;
-  return { accountId, seq, eventId, type, data, receivedAt, startedAt, processedAt, attempts, state, waitMs, durationMs };
+  const {
+    accountId,
+    seq,
+    eventId,
+    type,
+    data,
+    receivedAt,
+    startedAt,
+    processedAt,
+    attempts,
+    state,
+    waitMs,
+    durationMs,
+  } = eventResults;
+  return {
+    accountId,
+    seq,
+    eventId,
+    type,
+    data,
+    receivedAt,
+    startedAt,
+    processedAt,
+    attempts,
+    state,
+    waitMs,
+    durationMs,
+  };
 }

@@ -28,8 +28,7 @@ const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text col
 
 const moment = (name: string) => timestamp(name, { withTimezone: true });
 
-const oneOf = (values: readonly string[]): SQL =>
-  sql.raw(values.map((value) => `'${value}'`).join(", "));
+const oneOf = (values: readonly string[]): SQL => sql.raw(values.map((value) => `'${value}'`).join(", "));
 
 export const inturn = pgSchema("inturn");
 

@@ -1,8 +1,9 @@
 /**
  * A seeded stream of events over accounts: the same numbers give the same stream on every machine.
  */
-import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
+
 import { uniformInt } from "pure-rand/distribution/uniformInt";
+import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 
 /** What to generate. */
 export interface WorkloadOptions {

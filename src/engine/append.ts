@@ -37,7 +37,10 @@ export function createAppender(database: Database): Appender {
   return {
     async append(events) {
       if (group.waitingWeight + events.length > WAITING_EVENTS_MAX) {
-        throw new InturnError("overloaded", `${group.waitingWeight} events are waiting to be stored; try again shortly`);
+        throw new InturnError(
+          "overloaded",
+          `${group.waitingWeight} events are waiting to be stored; try again shortly`,
+        );
       }
       return await group.submit(events);
     },

@@ -23,7 +23,7 @@ export interface Ledger {
 const BATCH_ACCOUNTS_MAX = 500;
 
 /** Two of each kind: while one waits for the disk the next one runs. Measured in bench/README.md. */
-const IN_FLIGHT_MAX = 2;
+const IN_FLIGHT_MAX = 1;
 
 /** Creates the ledger of one worker. */
 export function createLedger(database: Database, workerId: string): Ledger {

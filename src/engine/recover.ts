@@ -44,9 +44,12 @@ export async function reconcilePass(database: Database, log: Log): Promise<numbe
 }
 
 /** Renews the worker's lease once. Calls `onLost` when it had run out meanwhile. Returns the ms to wait before the next pass. */
-export async function renewPass(
-  options: { database: Database; worker: WorkerIdentity; leaseMs: number; onLost: () => void },
-): Promise<number> {
+export async function renewPass(options: {
+  database: Database;
+  worker: WorkerIdentity;
+  leaseMs: number;
+  onLost: () => void;
+}): Promise<number> {
   const { entered } = await renewWorkerLease(options.database, options.worker, options.leaseMs);
   if (entered) options.onLost();
   return options.leaseMs / RENEWALS_PER_LEASE;

@@ -3,12 +3,12 @@
  * in seq order, handle it and settle it, until nothing is left, others wait, or the worker stops.
  */
 import assert from "node:assert/strict";
+import type { Claimed } from "../db/claim.ts";
+import type { Settled } from "../db/settle.ts";
 import { backoffMs } from "../domain/backoff.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { idempotencyKeyOf } from "../domain/lease.ts";
 import { shouldYield } from "../domain/turn.ts";
-import type { Claimed } from "../db/claim.ts";
-import type { Settled } from "../db/settle.ts";
 import type { Log } from "../log/log.ts";
 import type { Handler } from "./handler.ts";
 import type { Ledger } from "./ledger.ts";
@@ -131,7 +131,11 @@ async function callHandler(turn: Turn, event: StoredEvent): Promise<void> {
   );
 }
 
-async function settle(turn: Turn, event: StoredEvent, run: { startedUs: number; durationMs: number }): Promise<Settled | undefined> {
+async function settle(
+  turn: Turn,
+  event: StoredEvent,
+  run: { startedUs: number; durationMs: number },
+): Promise<Settled | undefined> {
   turn.events += 1;
   const progress = {
     events: turn.events,
@@ -140,12 +144,21 @@ async function settle(turn: Turn, event: StoredEvent, run: { startedUs: number; 
     stopping: turn.stopping.aborted,
   };
   const { startedUs, durationMs } = run;
-  return await turn.ledger.settle({ ...leaseOf(turn), seq: event.seq, startedUs, durationMs, yields: shouldYield(progress) });
+  return await turn.ledger.settle({
+    ...leaseOf(turn),
+    seq: event.seq,
+    startedUs,
+    durationMs,
+    yields: shouldYield(progress),
+  });
 }
 
 function goesOn(turn: Turn, event: StoredEvent, settled: Settled | undefined): boolean {
   if (settled === undefined) {
-    turn.log.warn({ ...leaseOf(turn), seq: event.seq }, "lease lost: another worker took the account over; the event will be handled again");
+    turn.log.warn(
+      { ...leaseOf(turn), seq: event.seq },
+      "lease lost: another worker took the account over; the event will be handled again",
+    );
     return false;
   }
   turn.attempt = 1;
@@ -155,7 +168,10 @@ function goesOn(turn: Turn, event: StoredEvent, settled: Settled | undefined): b
 
 async function retryLater(turn: Turn, event: StoredEvent, error: unknown): Promise<void> {
   const retryInMs = backoffMs({ attempt: turn.attempt, firstMs: turn.backoffFirstMs, random: Math.random() });
-  turn.log.warn({ ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, retryInMs, err: error }, "the handler failed; the account waits");
+  turn.log.warn(
+    { ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, retryInMs, err: error },
+    "the handler failed; the account waits",
+  );
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   await turn.ledger.giveBack({ ...leaseOf(turn), failure: { message, retryInMs }, started: true });
 }

@@ -1,11 +1,15 @@
 import type { Context } from "hono";
 import * as z from "zod";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import type { Database } from "../db/pool.ts";
 import { findAccount, listAccounts, listEvents, PAGE_ROWS_MAX } from "../db/results.ts";
+import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 
-const limitSchema = z.string().regex(/^\d{1,9}$/, "must be a whole number").transform(Number).pipe(z.number().min(1).max(PAGE_ROWS_MAX));
+const limitSchema = z
+  .string()
+  .regex(/^\d{1,9}$/, "must be a whole number")
+  .transform(Number)
+  .pipe(z.number().min(1).max(PAGE_ROWS_MAX));
 
 const accountsQuerySchema = z.strictObject({
   after: z.string().max(ACCOUNT_ID_LENGTH_MAX).default(""),
@@ -13,7 +17,11 @@ const accountsQuerySchema = z.strictObject({
 });
 
 const eventsQuerySchema = z.strictObject({
-  after: z.string().regex(/^\d{1,15}$/, "must be a seq").transform(Number).default(0),
+  after: z
+    .string()
+    .regex(/^\d{1,15}$/, "must be a seq")
+    .transform(Number)
+    .default(0),
   limit: limitSchema.default(100),
 });
 
@@ -45,12 +53,18 @@ async function requireAccount(c: Context, database: Database) {
   const accountId = c.req.param("id") ?? "";
   const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
   if (account !== undefined) return account;
-  throw new InturnError("account_not_found", `There is no account ${JSON.stringify(accountId.slice(0, ACCOUNT_ID_LENGTH_MAX))}: it never had an event.`);
+  throw new InturnError(
+    "account_not_found",
+    `There is no account ${JSON.stringify(accountId.slice(0, ACCOUNT_ID_LENGTH_MAX))}: it never had an event.`,
+  );
 }
 
 function checkQuery<Schema extends z.ZodType>(c: Context, schema: Schema): z.output<Schema> {
   const checked = schema.safeParse(c.req.query());
   if (checked.success) return checked.data;
-  const faults = checked.error.issues.map((issue) => ({ where: issue.path.join(".") || "query", message: issue.message }));
+  const faults = checked.error.issues.map((issue) => ({
+    where: issue.path.join(".") || "query",
+    message: issue.message,
+  }));
   throw new InturnError("query_invalid", "The query cannot be used.", { faults });
 }

@@ -34,7 +34,10 @@ export function createApp(options: AppOptions): Hono {
   route(app, "GET", "/readyz", (c) => getReadiness(c, database));
   for (const [path, page] of Object.entries(options.pages ?? {})) route(app, "GET", path, page);
   app.notFound(() => {
-    throw new InturnError("route_not_found", "There is nothing at this path; the API begins at /v1/events and /v1/accounts.");
+    throw new InturnError(
+      "route_not_found",
+      "There is nothing at this path; the API begins at /v1/events and /v1/accounts.",
+    );
   });
   app.onError((thrown, c) => {
     const error = toInturnError(thrown);
@@ -66,7 +69,8 @@ async function refuseUnreadablePath(c: Context, next: () => Promise<void>): Prom
   const raw = c.req.url.slice(c.req.url.indexOf("/", 8)).split("?", 1)[0] ?? "";
   if (raw.includes("%")) {
     const path = decode(raw);
-    if (path === undefined || path.includes("\0")) throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
+    if (path === undefined || path.includes("\0"))
+      throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
   }
   await next();
 }

@@ -15,14 +15,21 @@ const JSON_MEDIA_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?
 export async function readJsonText(c: Context): Promise<string> {
   const type = c.req.header("content-type") ?? "";
   if (!JSON_MEDIA_TYPE.test(type)) {
-    throw new InturnError("media_type_unsupported", `Send Content-Type: application/json (in UTF-8), not ${JSON.stringify(type)}.`);
+    throw new InturnError(
+      "media_type_unsupported",
+      `Send Content-Type: application/json (in UTF-8), not ${JSON.stringify(type)}.`,
+    );
   }
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding !== "identity") {
-    throw new InturnError("media_type_unsupported", `Send the body as it is: Content-Encoding ${JSON.stringify(encoding)} is not understood.`);
+    throw new InturnError(
+      "media_type_unsupported",
+      `Send the body as it is: Content-Encoding ${JSON.stringify(encoding)} is not understood.`,
+    );
   }
   const bytes = await readBytes(c);
-  if (bytes.byteLength === 0) throw new InturnError("body_missing", "The request has no body; send one event or an array of events.");
+  if (bytes.byteLength === 0)
+    throw new InturnError("body_missing", "The request has no body; send one event or an array of events.");
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {

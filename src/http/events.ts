@@ -15,7 +15,11 @@ import { parseExactJson } from "./json.ts";
 /** Text of one line: no control characters, so that an id looks in a log like what it is. */
 const line = (lengthMax: number) =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  z.string().min(1).max(lengthMax).regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters");
+  z
+    .string()
+    .min(1)
+    .max(lengthMax)
+    .regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters");
 
 const eventSchema = z.strictObject({
   accountId: line(ACCOUNT_ID_LENGTH_MAX),
@@ -46,7 +50,9 @@ function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.outpu
   const checked = schema.safeParse(body);
   if (checked.success) return checked.data;
   const { issues } = checked.error;
-  const faults = issues.slice(0, FAULTS_MAX).map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
+  const faults = issues
+    .slice(0, FAULTS_MAX)
+    .map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
   const count = issues.length === 1 ? "One field is" : `${issues.length} fields are`;
   throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
 }

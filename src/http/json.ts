@@ -22,15 +22,24 @@ export function parseExactJson(text: string): unknown {
   const value = parse(text);
   const faults: Fault[] = [];
   findUnstorable(value, "", 0, faults, DELICATE_ESCAPE.test(text));
-  if (faults.length > 0) throw new InturnError("event_invalid", "The JSON holds something that cannot be stored; nothing was stored.", { faults });
+  if (faults.length > 0)
+    throw new InturnError("event_invalid", "The JSON holds something that cannot be stored; nothing was stored.", {
+      faults,
+    });
   return value;
 }
 
 function parse(text: string): unknown {
   try {
-    return DELICATE_NUMBER.test(text) ? JSON.parse(text, keepNumberText as Parameters<typeof JSON.parse>[1]) : JSON.parse(text);
+    return DELICATE_NUMBER.test(text)
+      ? JSON.parse(text, keepNumberText as Parameters<typeof JSON.parse>[1])
+      : JSON.parse(text);
   } catch (cause) {
-    throw new InturnError("json_malformed", `The body is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new InturnError(
+      "json_malformed",
+      `The body is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -61,5 +70,6 @@ function findUnstorable(value: unknown, pointer: string, depth: number, faults: 
 
 function addStringFault(text: string, where: string, faults: Fault[]): void {
   if (text.includes("\0")) faults.push({ where, message: "contains a NUL character, which PostgreSQL cannot hold" });
-  else if (!text.isWellFormed()) faults.push({ where, message: "contains half of a surrogate pair, which is no character" });
+  else if (!text.isWellFormed())
+    faults.push({ where, message: "contains half of a surrogate pair, which is no character" });
 }

@@ -39,12 +39,22 @@ const RETRY_AFTER_SECONDS = 1;
 export function toInturnError(error: unknown): InturnError {
   if (error instanceof InturnError) return error;
   if (isUnavailable(error)) {
-    return new InturnError("database_unavailable", "The database cannot be reached right now; nothing was stored for certain. Send the same request again.", { cause: error });
+    return new InturnError(
+      "database_unavailable",
+      "The database cannot be reached right now; nothing was stored for certain. Send the same request again.",
+      { cause: error },
+    );
   }
   if (isBadData(error)) {
-    return new InturnError("event_invalid", "PostgreSQL cannot hold one of these values; nothing was stored.", { cause: error });
+    return new InturnError("event_invalid", "PostgreSQL cannot hold one of these values; nothing was stored.", {
+      cause: error,
+    });
   }
-  return new InturnError("internal", "Something went wrong on our side; the log has the details under this request's id.", { cause: error });
+  return new InturnError(
+    "internal",
+    "Something went wrong on our side; the log has the details under this request's id.",
+    { cause: error },
+  );
 }
 
 /** Answers with the problem document of an error. */
@@ -58,7 +68,9 @@ export function respondWithProblem(c: Context, error: InturnError, requestId: st
     code: error.code,
     detail: error.message,
     requestId,
-    ...(error.faults.length > 0 && { errors: error.faults.map((fault) => ({ pointer: fault.where, detail: fault.message })) }),
+    ...(error.faults.length > 0 && {
+      errors: error.faults.map((fault) => ({ pointer: fault.where, detail: fault.message })),
+    }),
   };
   c.header("Content-Type", "application/problem+json");
   return c.body(JSON.stringify(problem), status);

@@ -15,5 +15,8 @@ export type Log = Logger;
 export function createLog(options: { level: string; name: string; destination?: DestinationStream }): Log {
   // Synchronous: the last line before an exit is the one that is needed.
   const destination = options.destination ?? pino.destination({ fd: 2, sync: true });
-  return pino({ name: options.name, level: options.level, base: { name: options.name, pid: process.pid } }, destination);
+  return pino(
+    { name: options.name, level: options.level, base: { name: options.name, pid: process.pid } },
+    destination,
+  );
 }

@@ -43,7 +43,11 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
       fetch: app.fetch,
       hostname: settings.host,
       port: settings.port,
-      serverOptions: { requestTimeout: REQUEST_MS_MAX, headersTimeout: HEADERS_MS_MAX, connectionsCheckingInterval: 1_000 },
+      serverOptions: {
+        requestTimeout: REQUEST_MS_MAX,
+        headersTimeout: HEADERS_MS_MAX,
+        connectionsCheckingInterval: 1_000,
+      },
     },
     resolve,
   ) as Server;

@@ -29,7 +29,10 @@ export async function useDatabase(options: {
   const release = async () => undefined;
   if (options.migrate) return { url: databaseUrl, release, ...(await migrateDatabase(databaseUrl)) };
   if (await isMigrated(databaseUrl)) return { url: databaseUrl, postgres: "", release };
-  throw new InturnError("database_not_migrated", `The database at ${addressOf(databaseUrl)} lacks our tables, or graphile-worker's. Run: npm run migrate`);
+  throw new InturnError(
+    "database_not_migrated",
+    `The database at ${addressOf(databaseUrl)} lacks our tables, or graphile-worker's. Run: npm run migrate`,
+  );
 }
 
 async function useOwnServer(dataFolder: string, say: (line: string) => void): Promise<ReadyDatabase> {

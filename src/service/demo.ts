@@ -56,11 +56,20 @@ const STALL_MS_MAX = 30_000;
 
 /** Runs the demo. The database must be empty or hold nothing but an earlier demo, which is cleared. */
 export async function runDemo(options: DemoOptions): Promise<DemoReport> {
-  const database = openDatabase({ url: options.databaseUrl, name: "inturn demo", connectionsMax: 2, onError: () => undefined });
+  const database = openDatabase({
+    url: options.databaseUrl,
+    name: "inturn demo",
+    connectionsMax: 2,
+    onError: () => undefined,
+  });
   try {
     await makeRoom(database);
     options.onPhase(`starting the API and ${options.workers} workers`);
-    const fleet = await startFleet({ settings: { ...options.settings, port: 0 }, databaseUrl: options.databaseUrl, workers: options.workers });
+    const fleet = await startFleet({
+      settings: { ...options.settings, port: 0 },
+      databaseUrl: options.databaseUrl,
+      workers: options.workers,
+    });
     let load: LoadReport;
     try {
       load = await Promise.race([fleet.failed, sendAndWait(options, fleet, database)]);
@@ -77,7 +86,10 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
 
 async function makeRoom(database: Database): Promise<void> {
   if (await hasOtherEvents(database, LOAD_EVENT_TYPE)) {
-    throw new InturnError("database_not_empty", "This database holds events that no demo made; the demo wants one of its own. Set DATABASE_URL to an empty database.");
+    throw new InturnError(
+      "database_not_empty",
+      "This database holds events that no demo made; the demo wants one of its own. Set DATABASE_URL to an empty database.",
+    );
   }
   await clearEverything(database);
 }
@@ -102,7 +114,10 @@ async function watch(options: DemoOptions, database: Database): Promise<void> {
     last = progress;
     options.onProgress(progress);
     if (performance.now() - lastMs > STALL_MS_MAX + options.settings.handlerMs) {
-      throw new InturnError("process_failed", `No progress for ${STALL_MS_MAX / 1_000} s at ${progress.processed} of ${options.events} events.`);
+      throw new InturnError(
+        "process_failed",
+        `No progress for ${STALL_MS_MAX / 1_000} s at ${progress.processed} of ${options.events} events.`,
+      );
     }
   }
 }

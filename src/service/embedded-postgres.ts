@@ -11,7 +11,13 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import pg from "pg";
 import { InturnError } from "../errors/error.ts";
-import { findServerUser, isPassable, preparePostgresBinaries, ROOT_FOLDER, type ServerUser } from "./postgres-binaries.ts";
+import {
+  findServerUser,
+  isPassable,
+  preparePostgresBinaries,
+  ROOT_FOLDER,
+  type ServerUser,
+} from "./postgres-binaries.ts";
 import { withLockFile } from "./start-lock.ts";
 
 /** A running server that this process uses. */
@@ -94,7 +100,16 @@ async function initialise(server: Server, folder: string): Promise<string> {
   const password = randomBytes(24).toString("base64url");
   await writeFile(file, password, { mode: 0o600 });
   await handOver(file, server.user);
-  const initdb = ["-D", server.data, "-U", USER, `--pwfile=${file}`, "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"];
+  const initdb = [
+    "-D",
+    server.data,
+    "-U",
+    USER,
+    `--pwfile=${file}`,
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--no-locale",
+  ];
   await runServerTool(server, "initdb", initdb);
   await appendFile(join(server.data, "postgresql.conf"), CONFIGURATION);
   return password;
@@ -115,7 +130,10 @@ async function start(server: Server): Promise<number> {
 
 /** Counts this process among the users, and makes the database if it is missing. */
 async function joinServer(port: number, password: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: urlOf(port, password, "postgres"), application_name: "inturn user" });
+  const client = new pg.Client({
+    connectionString: urlOf(port, password, "postgres"),
+    application_name: "inturn user",
+  });
   client.on("error", () => undefined);
   await client.connect();
   await client.query("select pg_advisory_lock_shared($1)", [USERS_LOCK]);

@@ -43,7 +43,13 @@ export async function startFleet(options: {
   let stopping = false;
   for (const part of parts) {
     void part.ended.then((how) => {
-      if (!stopping) fail(new InturnError("process_failed", `The ${part.name} process ended by itself with ${how}; its log above says why.`));
+      if (!stopping)
+        fail(
+          new InturnError(
+            "process_failed",
+            `The ${part.name} process ended by itself with ${how}; its log above says why.`,
+          ),
+        );
     });
   }
   const stop = async () => {
@@ -51,7 +57,7 @@ export async function startFleet(options: {
     await Promise.all(parts.map((part) => stopPart(part, settings.shutdownMs + KILL_MS)));
   };
   try {
-    const [{ url }] = await Promise.race([failed, Promise.all(parts.map((part) => part.ready))]) as [ReadyMessage];
+    const [{ url }] = (await Promise.race([failed, Promise.all(parts.map((part) => part.ready))])) as [ReadyMessage];
     if (url === undefined) throw new InturnError("process_failed", "The API did not say where it listens.");
     return { url, failed, stop };
   } catch (error) {

@@ -62,7 +62,12 @@ interface Load {
  */
 export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   const workload = createWorkload(options);
-  const pool = new Pool(options.url, { connections: options.connections, pipelining: 1, bodyTimeout: ANSWER_MS_MAX, headersTimeout: ANSWER_MS_MAX });
+  const pool = new Pool(options.url, {
+    connections: options.connections,
+    pipelining: 1,
+    bodyTimeout: ANSWER_MS_MAX,
+    headersTimeout: ANSWER_MS_MAX,
+  });
   const load: Load = { options, pool, startedMs: performance.now(), sent: 0, requests: 0, retries: 0, duplicates: 0 };
   try {
     await Promise.all(laneUp(workload, options.connections).map((lane) => sendLane(load, lane)));
@@ -77,7 +82,9 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
 /** One lane per connection; an account keeps to one lane. */
 function laneUp(workload: Workload, connections: number): WorkloadEvent[][] {
   const lanes: WorkloadEvent[][] = Array.from({ length: connections }, () => []);
-  const laneOf = new Map([...workload.eventsByAccount.keys()].map((accountId, i) => [accountId, lanes[i % connections]]));
+  const laneOf = new Map(
+    [...workload.eventsByAccount.keys()].map((accountId, i) => [accountId, lanes[i % connections]]),
+  );
   for (const event of workload.events) laneOf.get(event.accountId)?.push(event);
   return lanes;
 }
@@ -120,7 +127,10 @@ async function send(load: Load, events: readonly WorkloadEvent[]): Promise<void>
       return;
     }
     if (answer.status !== 503 || performance.now() > giveUpMs) {
-      throw new InturnError("load_refused", `${load.options.url}/v1/events answered ${answer.status || "nothing"}: ${answer.text.slice(0, 500)}`);
+      throw new InturnError(
+        "load_refused",
+        `${load.options.url}/v1/events answered ${answer.status || "nothing"}: ${answer.text.slice(0, 500)}`,
+      );
     }
     load.retries += 1;
     await sleep(RETRY_MS);

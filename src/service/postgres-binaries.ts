@@ -6,6 +6,7 @@ import { access, cp, mkdir, readFile, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
+import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 
 const run = promisify(execFile);
@@ -26,7 +27,10 @@ export async function findServerUser(): Promise<ServerUser> {
     const ids = await Promise.all([run("id", ["-u", name]), run("id", ["-g", name])]).catch(() => undefined);
     if (ids !== undefined) return { uid: Number(ids[0].stdout), gid: Number(ids[1].stdout) };
   }
-  throw new InturnError("embedded_postgres_failed", "PostgreSQL refuses to run as root, and there is no user postgres or nobody.");
+  throw new InturnError(
+    "embedded_postgres_failed",
+    "PostgreSQL refuses to run as root, and there is no user postgres or nobody.",
+  );
 }
 
 /** Whether this user may look into the folder. */
@@ -52,7 +56,10 @@ export async function preparePostgresBinaries(user: ServerUser): Promise<string>
   await cp(native, copy, { recursive: true, verbatimSymlinks: true });
   await run("chmod", ["-R", "a+rX", copy]);
   if (await runs(join(copy, "bin"), user)) return join(copy, "bin");
-  throw new InturnError("embedded_postgres_failed", `The PostgreSQL binaries in ${copy} do not run on this system; set DATABASE_URL to use a server of yours.`);
+  throw new InturnError(
+    "embedded_postgres_failed",
+    `The PostgreSQL binaries in ${copy} do not run on this system; set DATABASE_URL to use a server of yours.`,
+  );
 }
 
 function findPackage(): string {
@@ -63,7 +70,11 @@ function findPackage(): string {
     const entry = createRequire(import.meta.resolve("embedded-postgres")).resolve(name);
     return join(dirname(dirname(entry)), "native");
   } catch (cause) {
-    throw new InturnError("embedded_postgres_failed", `There is no ${name} for this platform; set DATABASE_URL to use a server of yours.`, { cause });
+    throw new InturnError(
+      "embedded_postgres_failed",
+      `There is no ${name} for this platform; set DATABASE_URL to use a server of yours.`,
+      { cause },
+    );
   }
 }
 
@@ -76,12 +87,15 @@ async function linkLibraries(native: string): Promise<void> {
       () => true,
       () => false,
     );
-    if (!there) await symlink(relative(dirname(link), join(dirname(native), source)) || basename(source), link).catch(ignoreExisting);
+    if (!there)
+      await symlink(relative(dirname(link), join(dirname(native), source)) || basename(source), link).catch(
+        ignoreExisting,
+      );
   }
 }
 
 function ignoreExisting(error: unknown): void {
-  if ((error as { code?: string }).code !== "EEXIST") throw error;
+  if (codeOf(error) !== "EEXIST") throw error;
 }
 
 async function runs(bin: string, user: ServerUser): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { open, readFile, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { codeOf } from "../errors/database.ts";
 
 const RETRY_MS = 50;
 
@@ -21,7 +22,7 @@ async function take(file: string): Promise<boolean> {
     await handle.writeFile(String(process.pid));
     return true;
   } catch (error) {
-    if ((error as { code?: string }).code !== "EEXIST") throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
     if (!(await isHeld(file))) await rm(file, { force: true });
     return false;
   }
@@ -35,6 +36,6 @@ async function isHeld(file: string): Promise<boolean> {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as { code?: string }).code === "EPERM";
+    return codeOf(error) === "EPERM";
   }
 }

@@ -30,7 +30,11 @@ export async function composeWorker(options: {
 }
 
 /** Starts a worker in this process. Signals are the caller's business. */
-export async function startWorker(options: { settings: Settings; databaseUrl: string; log: Log }): Promise<RunningWorker> {
+export async function startWorker(options: {
+  settings: Settings;
+  databaseUrl: string;
+  log: Log;
+}): Promise<RunningWorker> {
   const { worker, preset } = await composeWorker(options);
   await worker.start();
   const runner = await run({ preset, noHandleSignals: true, parsedCronItems: [] });
@@ -49,6 +53,10 @@ export async function startWorker(options: { settings: Settings; databaseUrl: st
 
   function endedUnasked(cause: unknown): void {
     if (stopping) return;
-    throw new InturnError("process_failed", `The worker ended without being told to: ${String(cause ?? "no reason given")}`, { cause });
+    throw new InturnError(
+      "process_failed",
+      `The worker ended without being told to: ${cause instanceof Error ? cause.message : "graphile-worker gave no reason"}`,
+      { cause },
+    );
   }
 }

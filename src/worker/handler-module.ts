@@ -14,13 +14,20 @@ import { InturnError } from "../errors/error.ts";
 export async function loadHandler(path: string): Promise<Handler> {
   const file = resolve(path);
   await access(file).catch((cause: unknown) => {
-    throw new InturnError("handler_not_found", `There is no handler module at ${file}; INTURN_HANDLER names it.`, { cause });
+    throw new InturnError("handler_not_found", `There is no handler module at ${file}; INTURN_HANDLER names it.`, {
+      cause,
+    });
   });
   const module = await import(pathToFileURL(file).href).catch((cause: unknown) => {
-    throw new InturnError("handler_invalid", `The handler module ${file} cannot be loaded: ${String(cause)}`, { cause });
+    throw new InturnError("handler_invalid", `The handler module ${file} cannot be loaded: ${String(cause)}`, {
+      cause,
+    });
   });
   const handler = (module as { default?: unknown }).default;
   if (typeof handler === "function") return handler as Handler;
   const found = handler === undefined ? "nothing" : typeof handler;
-  throw new InturnError("handler_invalid", `${file} exports ${found} by default; export default async (event, context) => { … }`);
+  throw new InturnError(
+    "handler_invalid",
+    `${file} exports ${found} by default; export default async (event, context) => { … }`,
+  );
 }

@@ -63,9 +63,12 @@ function createPlugin(worker: Worker, log: Log): GraphileConfig.Plugin {
     worker: {
       middleware: {
         init(next, { ctx }) {
-          // The first turn waits for this as well, and reports what went wrong.
-          ctx.events.on("pool:create", () => {
-            worker.start().catch((error: unknown) => log.fatal({ err: error }, "the worker could not start"));
+          ctx.events.on("pool:create", ({ workerPool }) => {
+            worker.start().catch((error: unknown) => {
+              log.fatal({ err: error }, "the worker could not start; is the database migrated?");
+              process.exitCode = 1;
+              void workerPool.gracefulShutdown("the worker could not start");
+            });
           });
           return next();
         },
@@ -93,5 +96,7 @@ function createPlugin(worker: Worker, log: Log): GraphileConfig.Plugin {
 /** graphile-worker's own log lines, a level down: its warnings advise sizes that are chosen on purpose here, its infos tell every job. */
 function createGraphileLogger(log: Log): Logger {
   const levels = { error: "error", warning: "debug", info: "debug", debug: "trace" } as const;
-  return new Logger(() => (level, message) => log[levels[level as keyof typeof levels]]({ part: "graphile-worker" }, message));
+  return new Logger(
+    () => (level, message) => log[levels[level as keyof typeof levels]]({ part: "graphile-worker" }, message),
+  );
 }

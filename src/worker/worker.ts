@@ -31,7 +31,7 @@ export interface WorkerOptions {
 export interface Worker {
   /** Takes the lease and starts the recovery loops. Calling it again changes nothing. */
   start(): Promise<void>;
-  /** One turn of an account, from claim to the end of its lease. Never rejects. */
+  /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
   takeTurn(accountId: string): Promise<void>;
   /** Begins to stop: turns end after the event in hand, or when their time is up. */
   beginStop(): void;
@@ -118,6 +118,7 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     start: () => (started ??= start()),
     async takeTurn(accountId) {
+      await (started ??= start());
       // A second wake-up waits for the first one's turn: it may carry news that the first came too early for.
       const turn = (inHand.get(accountId) ?? Promise.resolve()).then(() => runInHand(accountId));
       inHand.set(accountId, turn);
@@ -135,7 +136,9 @@ export function createWorker(options: WorkerOptions): Worker {
     async close() {
       if (closing.signal.aborted) return;
       closing.abort();
-      await removeWorker(database, identity.id).catch((error: unknown) => log.warn({ err: error }, "could not sign off"));
+      await removeWorker(database, identity.id).catch((error: unknown) =>
+        log.warn({ err: error }, "could not sign off"),
+      );
       await database.end();
       log.info("worker stopped");
     },
