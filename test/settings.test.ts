@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { describeSettings, readSettings, toEnvironment } from "../src/config/settings.ts";
+import { InturnError } from "../src/errors/error.ts";
+
+test("without any variable the defaults hold", () => {
+  assert.deepEqual(readSettings({}), {
+    databaseUrl: undefined,
+    dataFolder: ".inturn",
+    host: "127.0.0.1",
+    port: 8000,
+    handler: undefined,
+    handlerMs: 1_000,
+    concurrency: 1_000,
+    leaseMs: 10_000,
+    backoffMs: 1_000,
+    shutdownMs: 8_000,
+    logLevel: "info",
+  });
+});
+
+test("flags win over the environment, and an empty variable counts as none", () => {
+  const settings = readSettings({ PORT: "9000", HOST: "" }, { port: 9001 });
+  assert.deepEqual([settings.port, settings.host], [9001, "127.0.0.1"]);
+});
+
+test("all faults are told together, a misspelled variable among them", () => {
+  const environment = { DATABASE_URL: "mysql://x", PORT: "eighty", INTURN_LEASE_MS: "1", INTURN_CONCURENCY: "5" };
+  assert.throws(
+    () => readSettings(environment),
+    (error: unknown) => {
+      assert.ok(error instanceof InturnError);
+      assert.equal(error.code, "settings_invalid");
+      assert.deepEqual(error.faults.map((fault) => fault.where).toSorted(), Object.keys(environment).toSorted());
+      return true;
+    },
+  );
+});
+
+test("a child process reads back exactly the settings of its parent", () => {
+  const settings = readSettings({ DATABASE_URL: "postgres://localhost/x", INTURN_CONCURRENCY: "7", PATH: "/bin" });
+  const environment = toEnvironment(settings, { PATH: "/bin", PORT: "1" });
+  assert.equal(environment["PATH"], "/bin");
+  assert.deepEqual(readSettings(environment), settings);
+});
+
+test("every setting is described", () => {
+  for (const { variable, description } of describeSettings()) assert.ok(description.length > 10, variable);
+});
