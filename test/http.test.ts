@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { request } from "node:http";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { readSettings } from "../src/config/settings.ts";
+import { createResultsPages } from "../src/dashboard/results.ts";
+import { openDatabase } from "../src/db/pool.ts";
+import { createAppender } from "../src/engine/append.ts";
+import { createApp } from "../src/http/app.ts";
+import { createLog } from "../src/log/log.ts";
+import { startApi } from "../src/service/api.ts";
+import { type TestDatabase, withDatabase } from "./support/database.ts";
+
+const log = createLog({ level: "silent", name: "test" });
+
+type App = ReturnType<typeof createApp>;
+
+function withApp(body: (app: App, db: TestDatabase) => Promise<void>): () => Promise<void> {
+  return withDatabase(async (db) => {
+    const { database } = db;
+    await body(createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) }), db);
+  });
+}
+
+async function post(app: App, body: BodyInit, headers: Record<string, string> = {}): Promise<Response> {
+  return await app.request("/v1/events", { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+}
+
+/** Status, code, and where the faults are. */
+async function problemOf(response: Response): Promise<[number, string, string[]]> {
+  assert.equal(response.headers.get("content-type"), "application/problem+json");
+  const problem = (await response.json()) as { status: number; code: string; requestId: string; errors?: { pointer: string }[] };
+  assert.equal(problem.status, response.status);
+  assert.match(problem.requestId, /^[0-9a-f-]{36}$/);
+  return [response.status, problem.code, (problem.errors ?? []).map((error) => error.pointer)];
+}
+
+test(
+  "one event is answered with its place, an array with the places in its order",
+  withApp(async (app) => {
+    const one = await post(app, JSON.stringify({ accountId: "a", data: { n: 1 }, type: "t", id: "i", time: "2026-01-01T00:00:00Z" }));
+    assert.equal(one.status, 202);
+    assert.deepEqual(await one.json(), { accountId: "a", seq: 1, duplicate: false });
+    const many = await post(app, JSON.stringify([{ accountId: "b", data: 1 }, { accountId: "a", data: null }, { accountId: "a", data: 2, id: "i" }]));
+    assert.deepEqual(await many.json(), {
+      events: [
+        { accountId: "b", seq: 1, duplicate: false },
+        { accountId: "a", seq: 2, duplicate: false },
+        { accountId: "a", seq: 1, duplicate: true },
+      ],
+    });
+  }),
+);
+
+test(
+  "a fault is a 4xx that names the field, and nothing of its batch is stored",
+  withApp(async (app, db) => {
+    const good = { accountId: "a", data: 1 };
+    const long = "x".repeat(251);
+    const cases: [body: unknown, pointers: string[]][] = [
+      [{}, ["/accountId", "/data"]],
+      [null, [""]],
+      [5, [""]],
+      [[], [""]],
+      [{ accountId: "a" }, ["/data"]],
+      [{ ...good, accountId: 7 }, ["/accountId"]],
+      [{ ...good, accountId: { $gt: "" } }, ["/accountId"]],
+      [{ ...good, accountId: "" }, ["/accountId"]],
+      [{ ...good, accountId: long }, ["/accountId"]],
+      [{ ...good, accountId: "a\nb" }, ["/accountId"]],
+      [{ ...good, id: long }, ["/id"]],
+      [{ ...good, seq: 5 }, ["/seq"]],
+      [{ ...good, state: "idle" }, ["/state"]],
+      [{ ...good, time: "infinity" }, ["/time"]],
+      [{ ...good, time: "2026-01-01T00:00:00" }, ["/time"]],
+      [[good, { ...good, type: 3 }, good], ["/1/type"]],
+      [{ ...good, data: { "a/b": ["\0"] } }, ["/data/a~1b/0"]],
+      [{ ...good, data: "\ud800" }, ["/data"]],
+      [{ ...good, data: { "\0": 1 } }, ["/data/\0"]],
+    ];
+    for (const [body, pointers] of cases) {
+      assert.deepEqual(await problemOf(await post(app, JSON.stringify(body))), [422, "event_invalid", pointers], JSON.stringify(body));
+    }
+    const deep = `{"accountId":"a","data":${"[".repeat(200)}${"]".repeat(200)}}`;
+    assert.equal((await problemOf(await post(app, deep)))[0], 422);
+    const tooMany = JSON.stringify(Array.from({ length: 2_001 }, () => good));
+    assert.equal((await problemOf(await post(app, tooMany)))[0], 422);
+    assert.deepEqual(await db.query("select * from inturn.event_results"), []);
+  }),
+);
+
+test(
+  "a body that is no JSON, no UTF-8, of another type or too large is refused as what it is",
+  withApp(async (app) => {
+    const ok = '{"accountId":"a","data":1}';
+    assert.deepEqual(await problemOf(await post(app, "")), [400, "body_missing", []]);
+    for (const text of ["{", '{"a":1,}', "// no", "NaN", `${ok}${ok}`, "[".repeat(100_000)]) {
+      assert.deepEqual(await problemOf(await post(app, text)), [400, "json_malformed", []], text.slice(0, 20));
+    }
+    assert.deepEqual(await problemOf(await post(app, Buffer.from([0x22, 0xff, 0x22]))), [400, "json_malformed", []]);
+    for (const type of ["text/plain", "application/json; charset=utf-16", "multipart/form-data", ""]) {
+      assert.deepEqual(await problemOf(await post(app, ok, { "content-type": type })), [415, "media_type_unsupported", []]);
+    }
+    assert.deepEqual(await problemOf(await post(app, ok, { "content-encoding": "gzip" })), [415, "media_type_unsupported", []]);
+    const large = JSON.stringify({ accountId: "a", data: "x".repeat(9 * 1024 * 1024) });
+    assert.deepEqual(await problemOf(await post(app, large)), [413, "body_too_large", []]);
+    assert.deepEqual(await problemOf(await post(app, large, { "content-length": String(large.length) })), [413, "body_too_large", []]);
+    assert.equal((await post(app, ok, { "content-type": "application/json; charset=UTF-8" })).status, 202);
+  }),
+);
+
+test(
+  "data comes back as it was sent, numbers that no double holds included",
+  withApp(async (app) => {
+    const data = '{"big":9007199254740993,"small":1e-400,"huge":1e400,"zero":-0,"digits":3.14159265358979323846264338,"text":"\\u00e9 1e5 🎉","__proto__":{"x":1}}';
+    assert.equal((await post(app, `{"accountId":"a","data":${data}}`)).status, 202);
+    const listed = await (await app.request("/v1/accounts/a/events")).text();
+    const stored = data.replace("\\u00e9", "é");
+    assert.ok(listed.includes(`"data":${stored}`), listed);
+  }),
+);
+
+test(
+  "accounts and events are read in pages; unknown accounts and broken queries are told apart",
+  withApp(async (app) => {
+    const ids = ["__proto__", "a/b", "drop table accounts; --", "é", "😀"];
+    await post(app, JSON.stringify([...ids, "a/b", "a/b"].map((accountId, n) => ({ accountId, data: n }))));
+    const first = (await (await app.request("/v1/accounts?limit=3")).json()) as { accounts: { accountId: string; pending: number }[]; next: string };
+    const rest = (await (await app.request(`/v1/accounts?after=${encodeURIComponent(first.next)}`)).json()) as typeof first;
+    assert.deepEqual([...first.accounts, ...rest.accounts].map((account) => account.accountId), ids);
+    assert.equal(rest.next, null);
+    const account = (await (await app.request("/v1/accounts/a%2Fb")).json()) as { pending: number; state: string };
+    assert.deepEqual([account.pending, account.state], [3, "scheduled"]);
+    const events = (await (await app.request("/v1/accounts/a%2Fb/events?limit=2&after=1")).json()) as { events: { seq: number; data: number }[]; next: unknown };
+    assert.deepEqual(events.events.map((event) => [event.seq, event.data]), [[2, 5], [3, 6]]);
+    assert.equal(events.next, 3);
+    for (const path of ["/v1/accounts/nobody", "/v1/accounts/nobody/events", `/v1/accounts/${"x".repeat(5_000)}`]) {
+      assert.deepEqual(await problemOf(await app.request(path)), [404, "account_not_found", []]);
+    }
+    for (const query of ["limit=-1", "limit=1e9", "limit[]=1", "limit=0", "limit=1001", "color=red"]) {
+      assert.equal((await problemOf(await app.request(`/v1/accounts?${query}`)))[1], "query_invalid", query);
+    }
+    assert.equal((await problemOf(await app.request("/v1/accounts/a/events?after=x")))[1], "query_invalid");
+  }),
+);
+
+test(
+  "paths that spell nothing are 400, unknown ones 404, a wrong method 405 with Allow",
+  withApp(async (app) => {
+    for (const path of ["/v1/accounts/%00", "/v1/accounts/%ZZ", "/v1/accounts/%ff%fe"]) {
+      assert.deepEqual(await problemOf(await app.request(path)), [400, "path_invalid", []], path);
+    }
+    assert.deepEqual(await problemOf(await app.request("/nothing/here")), [404, "route_not_found", []]);
+    const wrong = await app.request("/v1/events", { method: "DELETE" });
+    assert.equal(wrong.headers.get("allow"), "POST");
+    assert.deepEqual(await problemOf(wrong), [405, "method_not_allowed", []]);
+    assert.equal((await app.request("/v1/accounts", { method: "HEAD" })).status, 200);
+  }),
+);
+
+test(
+  "the results page shows accounts and events, and a script in an id or in data as text",
+  withApp(async (app) => {
+    assert.match(await (await app.request("/results")).text(), /No events yet/);
+    const script = "<script>alert(1)</script>";
+    await post(app, JSON.stringify({ accountId: script, type: script, data: { script } }));
+    const list = await (await app.request("/results")).text();
+    assert.match(list, /✓ in order/);
+    const link = /href="(\/results\/[^"]+)"/.exec(list)?.[1] ?? "";
+    const detail = await (await app.request(link)).text();
+    for (const page of [list, detail]) {
+      assert.doesNotMatch(page, /<script>/);
+      assert.match(page, /&lt;script&gt;/);
+    }
+    assert.equal((await app.request("/")).headers.get("location"), "/results");
+  }),
+);
+
+test("without a database the server is alive, not ready, and answers 503 with Retry-After", async () => {
+  const database = openDatabase({ url: "postgres://x@127.0.0.1:1/x", name: "test", connectionsMax: 1, onError: () => undefined });
+  const app = createApp({ appender: createAppender(database), database, log });
+  assert.equal((await app.request("/livez")).status, 200);
+  assert.deepEqual(await problemOf(await app.request("/readyz")), [503, "database_unavailable", []]);
+  const refused = await post(app, '{"accountId":"a","data":1}');
+  assert.equal(refused.headers.get("retry-after"), "1");
+  assert.deepEqual(await problemOf(refused), [503, "database_unavailable", []]);
+  await database.end();
+});
+
+test(
+  "the real server takes chunked bodies, cuts off a lying length, and goes on",
+  withDatabase(async (db) => {
+    const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
+    const { port } = new URL(api.url);
+    const chunked = await new Promise<number | undefined>((resolve, reject) => {
+      const sending = request(`${api.url}/v1/events`, { method: "POST", headers: { "content-type": "application/json" } });
+      sending.on("response", (response) => resolve(response.resume().statusCode)).on("error", reject);
+      sending.write('{"accountId":"a",');
+      sending.end('"data":1}');
+    });
+    assert.equal(chunked, 202);
+    const raw = async (text: string) =>
+      await new Promise<string>((resolve, reject) => {
+        let answer = "";
+        const socket = connect(Number(port), "127.0.0.1", () => socket.end(text));
+        socket.setEncoding("utf8").on("data", (part: string) => (answer += part)).on("error", reject).on("close", () => resolve(answer));
+      });
+    const head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    assert.match(await raw(`${head}Content-Length: 5\r\nContent-Length: 6\r\n\r\n{"a":1}`), /^HTTP\/1\.1 400/);
+    assert.match(await raw(`${head}Content-Length: -1\r\n\r\n`), /^HTTP\/1\.1 400/);
+    assert.match(await raw(`${head}Content-Length: 99999999\r\n\r\n`), /^HTTP\/1\.1 413/);
+    await raw(`${head}Content-Length: 100\r\n\r\n{"accountId":"half","data":`);
+    const after = await fetch(`${api.url}/v1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: '{"accountId":"a","data":2}',
+    });
+    assert.equal(after.status, 202);
+    assert.deepEqual(await db.query("select account_id, events from inturn.account_results"), [{ account_id: "a", events: 2 }]);
+    await api.close();
+  }),
+);
