@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
+import { killLeftovers } from "./process.ts";
 
 /** The migrated database that every test clones. */
 export const TEMPLATE = "inturn_template";
@@ -40,6 +41,7 @@ export function withDatabase(
           (await database.query<Row>(text, values)).rows,
       });
     } finally {
+      killLeftovers();
       await database.end();
       await administer(serverUrl, `drop database ${name} with (force)`);
     }

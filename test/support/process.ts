@@ -13,6 +13,13 @@ export interface TestProcess {
   stop(): Promise<number | NodeJS.Signals>;
 }
 
+const running = new Set<ChildProcess>();
+
+/** Kills what a test has left running: after a failed assertion nobody else would. */
+export function killLeftovers(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
+
 /** Starts `inturn <args>`, or another script, with these environment variables on top of ours. */
 export function startProcess(
   args: readonly string[],
@@ -25,6 +32,8 @@ export function startProcess(
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     ...(options.cwd !== undefined && { cwd: options.cwd }),
   });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   const output = { stdout: "", stderr: "" };
   child.stdout?.setEncoding("utf8").on("data", (text: string) => (output.stdout += text));
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (output.stderr += text));

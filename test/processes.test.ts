@@ -1,0 +1,202 @@
+/**
+ * The parts as real processes. The witness is the recording handler's own table, not what the system says of itself.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { countOverlaps, createEffects, oneTo, RECORDING_HANDLER, readEffects, seqsByAccount } from "./support/effects.ts";
+import { startProcess, type TestProcess } from "./support/process.ts";
+import { until } from "./support/until.ts";
+
+const GRAPHILE_WORKER = new URL("../node_modules/graphile-worker/dist/cli.js", import.meta.url).pathname;
+const PROJECT = new URL("..", import.meta.url).pathname;
+
+function environmentFor(db: TestDatabase, more: Record<string, string> = {}): Record<string, string> {
+  return { DATABASE_URL: db.url, EFFECTS_URL: db.url, INTURN_HANDLER: RECORDING_HANDLER, ...more };
+}
+
+async function startWorkers(db: TestDatabase, count: number, more: Record<string, string> = {}): Promise<TestProcess[]> {
+  const workers = Array.from({ length: count }, () => startProcess(["work"], environmentFor(db, more)));
+  await Promise.all(workers.map((worker) => worker.ready));
+  return workers;
+}
+
+async function appendTo(db: TestDatabase, events: { accountId: string; data?: unknown }[]): Promise<void> {
+  await db.query("select from inturn.append_events($1::text[], $2::json[])", [
+    events.map((event) => event.accountId),
+    events.map((event) => JSON.stringify(event.data ?? {})),
+  ]);
+}
+
+async function untilProcessed(db: TestDatabase, withinMs?: number): Promise<void> {
+  await until(
+    "every event is processed",
+    async () => {
+      const [row] = await db.query<{ left: number }>("select sum(last_seq - processed_seq) as left from inturn.accounts");
+      return Number(row?.left) === 0;
+    },
+    withinMs,
+  );
+}
+
+test(
+  "three worker processes share the load, and every account's handler calls are 1, 2, 3, … one at a time",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const workers = await startWorkers(db, 3, { INTURN_CONCURRENCY: "20" });
+    const accounts = Array.from({ length: 60 }, (_, i) => `account-${i}`);
+    // The first event holds its place for a while, so that no worker can be quick enough to do the others' work.
+    for (let round = 0; round < 10; round++) {
+      await appendTo(db, accounts.flatMap((accountId, i) => Array.from({ length: 1 + (i % 3) }, () => ({ accountId, data: { ms: round === 0 ? 400 : (i * round) % 7 } }))));
+    }
+    await untilProcessed(db);
+    const effects = await readEffects(db);
+    assert.deepEqual(
+      seqsByAccount(effects),
+      Object.fromEntries(accounts.map((accountId, i) => [accountId, oneTo(10 * (1 + (i % 3)))])),
+    );
+    assert.equal(await countOverlaps(db), 0);
+    assert.equal(new Set(effects.map((effect) => effect.pid)).size, 3);
+    assert.deepEqual(await Promise.all(workers.map((worker) => worker.stop())), [0, 0, 0]);
+    assert.deepEqual(await db.query("select * from inturn.order_violations"), []);
+    assert.deepEqual(await db.query("select * from graphile_worker.jobs"), []);
+  }),
+);
+
+test(
+  "2,000 single POSTs to one account over 50 connections, two servers and two workers: 1 … 2000, in order, no deadlock",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const servers = [0, 1].map(() => startProcess(["serve", "--port", "0"], environmentFor(db)));
+    const urls = (await Promise.all(servers.map((server) => server.ready))).map((ready) => ready.url ?? "");
+    const workers = await startWorkers(db, 2);
+    const seqs: number[] = [];
+    let next = 0;
+    const connection = async (_: unknown, i: number) => {
+      while (next < 2_000) {
+        const n = next++;
+        const response = await fetch(`${urls[i % 2]}/v1/events`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ accountId: "one", data: { n } }),
+        });
+        assert.equal(response.status, 202);
+        seqs.push(((await response.json()) as { seq: number }).seq);
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, connection));
+    assert.deepEqual(seqs.toSorted((a, b) => a - b), oneTo(2_000));
+    await untilProcessed(db);
+    assert.deepEqual(seqsByAccount(await readEffects(db)), { one: oneTo(2_000) });
+    assert.equal(await countOverlaps(db), 0);
+    assert.deepEqual(await db.query("select deadlocks from pg_stat_database where datname = current_database()"), [{ deadlocks: 0 }]);
+    assert.deepEqual(await Promise.all([...servers, ...workers].map((part) => part.stop())), [0, 0, 0, 0]);
+  }),
+);
+
+test(
+  "plain graphile-worker, from the project's root, handles what SQL appends, with no server running",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const worker = startProcess([], environmentFor(db, { NODE_ENV: "" }), { script: GRAPHILE_WORKER, cwd: PROJECT });
+    await db.query(`select * from inturn.append_event('a1', '{"n": 1}')`);
+    await db.query(`select * from inturn.append_event('a1', '{"n": 2}')`);
+    await untilProcessed(db);
+    assert.deepEqual(seqsByAccount(await readEffects(db)), { a1: [1, 2] });
+    await worker.stop();
+    assert.deepEqual(await db.query("select * from inturn.workers"), [], "it signed off");
+  }),
+);
+
+test(
+  "told to stop, a worker finishes the event in hand, gives the account back and exits 0; another goes on at once",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const [first] = await startWorkers(db, 1);
+    await appendTo(db, Array.from({ length: 4 }, () => ({ accountId: "a", data: { ms: 300 } })));
+    await until("the first event has started", async () => (await readEffects(db)).length === 1);
+    assert.equal(await first?.stop(), 0);
+    assert.deepEqual(
+      (await readEffects(db)).map(({ seq, ended }) => [seq, ended]),
+      [[1, true]],
+    );
+    assert.deepEqual(await db.query("select state, processed_seq, head_attempts from inturn.accounts"), [
+      { state: "scheduled", processed_seq: 1, head_attempts: 0 },
+    ]);
+    const [second] = await startWorkers(db, 1);
+    await untilProcessed(db);
+    const effects = await readEffects(db);
+    assert.deepEqual(seqsByAccount(effects), { a: [1, 2, 3, 4] });
+    assert.ok(effects.every((effect) => effect.attempt === 1));
+    assert.equal(await second?.stop(), 0);
+  }),
+);
+
+test(
+  "an event that outlasts the deadline of a stop is given up: exit 0, and the next worker starts it again as attempt 2",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const [first] = await startWorkers(db, 1, { INTURN_SHUTDOWN_MS: "200" });
+    await appendTo(db, [{ accountId: "a", data: { ms: 60_000 } }]);
+    await until("it has started", async () => (await readEffects(db)).length === 1);
+    assert.equal(await first?.stop(), 0);
+    const [account] = await db.query("select state, head_attempts, epoch from inturn.accounts");
+    assert.deepEqual(account, { state: "scheduled", head_attempts: 1, epoch: 1 });
+    const [second] = await startWorkers(db, 1, { INTURN_SHUTDOWN_MS: "0" });
+    await until("it has started again", async () => (await readEffects(db)).length === 2);
+    assert.equal((await readEffects(db)).at(1)?.attempt, 2);
+    assert.equal(await second?.stop(), 0);
+  }),
+);
+
+test(
+  "a killed worker's accounts are taken over when its lease has run out, in order and by one worker",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const [doomed] = await startWorkers(db, 1, { INTURN_LEASE_MS: "1000" });
+    await appendTo(db, [...Array.from({ length: 3 }, () => ({ accountId: "a", data: { ms: 400 } })), { accountId: "b" }]);
+    await until("the second event has started", async () => (await readEffects(db)).some(({ accountId, seq }) => accountId === "a" && seq === 2));
+    doomed?.child.kill("SIGKILL");
+    const heirs = await startWorkers(db, 2, { INTURN_LEASE_MS: "1000" });
+    await untilProcessed(db);
+    const effects = (await readEffects(db)).filter((effect) => effect.accountId === "a");
+    assert.deepEqual(
+      effects.map(({ seq, epoch, attempt, ended }) => [seq, epoch, attempt, ended]),
+      [
+        [1, 1, 1, true],
+        [2, 1, 1, false],
+        [2, 2, 2, true],
+        [3, 2, 1, true],
+      ],
+    );
+    await Promise.all(heirs.map((heir) => heir.stop()));
+  }),
+);
+
+test(
+  "a failing handler holds up its own account only, and no later event overtakes",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const workers = await startWorkers(db, 2, { INTURN_BACKOFF_MS: "50" });
+    const accounts = ["a", "b", "c", "d"];
+    const events = Array.from({ length: 40 }, (_, i) => ({ accountId: accounts[i % 4] ?? "", data: { failures: i % 10 === 0 ? 2 : 0 } }));
+    await appendTo(db, events);
+    await untilProcessed(db);
+    assert.deepEqual(seqsByAccount(await readEffects(db)), Object.fromEntries(accounts.map((id) => [id, oneTo(10)])));
+    assert.equal(await countOverlaps(db), 0);
+    await Promise.all(workers.map((worker) => worker.stop()));
+  }),
+);
+
+test(
+  "more accounts than places: everybody gets a turn, and a lost wake-up is healed",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const [worker] = await startWorkers(db, 1, { INTURN_CONCURRENCY: "2" });
+    await appendTo(db, Array.from({ length: 30 }, (_, i) => ({ accountId: `account-${i % 10}`, data: { ms: 20 } })));
+    await db.query("delete from graphile_worker._private_jobs where locked_at is null and key like 'account-7#%'");
+    await untilProcessed(db);
+    assert.deepEqual(Object.keys(seqsByAccount(await readEffects(db))).length, 10);
+    assert.equal(await worker?.stop(), 0);
+  }),
+);
