@@ -46,7 +46,10 @@ test(
           schedules.map(async (batches, sender) => {
             let n = 0;
             for (const accounts of batches) {
-              await appendEvents(db.database, accounts.map((account) => event(account, { sender, n: n++ })));
+              await appendEvents(
+                db.database,
+                accounts.map((account) => event(account, { sender, n: n++ })),
+              );
             }
           }),
         );
@@ -58,10 +61,16 @@ test(
           assert.deepEqual(seqs, oneTo(seqs.length));
           for (const sender of schedules.keys()) {
             const sent = tags.filter((tag) => tag.sender === sender).map((tag) => tag.n);
-            assert.deepEqual(sent, sent.toSorted((a, b) => a - b));
+            assert.deepEqual(
+              sent,
+              sent.toSorted((a, b) => a - b),
+            );
           }
         }
-        assert.equal(rows.reduce((sum, row) => sum + row.seqs.length, 0), schedules.flat(2).length);
+        assert.equal(
+          rows.reduce((sum, row) => sum + row.seqs.length, 0),
+          schedules.flat(2).length,
+        );
       }),
       { numRuns: 40 },
     );
@@ -77,12 +86,22 @@ test(
   withDatabase(async (db) => {
     const appender = createAppender(db.database);
     const [first, second] = await appender.append([event("a", 1, "x"), event("a", 1, "x")]);
-    assert.deepEqual([first, second], [
-      { accountId: "a", seq: 1, duplicate: false },
-      { accountId: "a", seq: 1, duplicate: true },
-    ]);
+    assert.deepEqual(
+      [first, second],
+      [
+        { accountId: "a", seq: 1, duplicate: false },
+        { accountId: "a", seq: 1, duplicate: true },
+      ],
+    );
     const others = await appendEvents(db.database, [event("a", 2), event("b", 1, "x"), event("a", 1, "x")]);
-    assert.deepEqual(others.map(({ seq, duplicate }) => [seq, duplicate]), [[2, false], [1, false], [1, true]]);
+    assert.deepEqual(
+      others.map(({ seq, duplicate }) => [seq, duplicate]),
+      [
+        [2, false],
+        [1, false],
+        [1, true],
+      ],
+    );
     const copies = await Promise.all(Array.from({ length: 50 }, () => appendEvents(db.database, [event("c", 1, "y")])));
     assert.deepEqual(new Set(copies.map(([copy]) => copy?.seq)), new Set([1]));
     assert.equal(copies.filter(([copy]) => copy?.duplicate === false).length, 1);
@@ -100,7 +119,10 @@ test(
       appender.append([event("b", 1), faulty]),
       appender.append([event("a", 3)]),
     ]);
-    assert.deepEqual(results.map((result) => result.status), ["fulfilled", "rejected", "fulfilled"]);
+    assert.deepEqual(
+      results.map((result) => result.status),
+      ["fulfilled", "rejected", "fulfilled"],
+    );
     assert.deepEqual(await storedData(db, "a"), [1, 3]);
     assert.deepEqual(await storedData(db, "b"), []);
   }),
@@ -138,6 +160,9 @@ test(
     await appendEvents(db.database, [event("a", 1), event("b", 1)]);
     await appendEvents(db.database, [event("a", 2), event("c", 1)]);
     const jobs = await db.query("select key, task_identifier, attempts from graphile_worker.jobs order by key");
-    assert.deepEqual(jobs, ["a#0", "b#0", "c#0"].map((key) => ({ key, task_identifier: "inturn_turn", attempts: 0 })));
+    assert.deepEqual(
+      jobs,
+      ["a#0", "b#0", "c#0"].map((key) => ({ key, task_identifier: "inturn_turn", attempts: 0 })),
+    );
   }),
 );

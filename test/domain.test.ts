@@ -11,10 +11,14 @@ test("the wait doubles from attempt to attempt, between one half and the whole o
   assert.deepEqual([1, 2, 3, 4].map(longest), [1_000, 2_000, 4_000, 8_000]);
   assert.deepEqual([1, 2, 3, 4].map(shortest), [500, 1_000, 2_000, 4_000]);
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 1_000_000 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (attempt, random) => {
-      const wait = backoffMs({ attempt, firstMs: 1_000, random });
-      assert.ok(wait >= 500 && wait <= BACKOFF_MS_MAX, String(wait));
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 1_000_000 }),
+      fc.double({ min: 0, max: 0.999, noNaN: true }),
+      (attempt, random) => {
+        const wait = backoffMs({ attempt, firstMs: 1_000, random });
+        assert.ok(wait >= 500 && wait <= BACKOFF_MS_MAX, String(wait));
+      },
+    ),
   );
 });
 

@@ -18,18 +18,30 @@ type App = ReturnType<typeof createApp>;
 function withApp(body: (app: App, db: TestDatabase) => Promise<void>): () => Promise<void> {
   return withDatabase(async (db) => {
     const { database } = db;
-    await body(createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) }), db);
+    await body(
+      createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) }),
+      db,
+    );
   });
 }
 
-async function post(app: App, body: BodyInit, headers: Record<string, string> = {}): Promise<Response> {
-  return await app.request("/v1/events", { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+async function post(app: App, body: string | Buffer, headers: Record<string, string> = {}): Promise<Response> {
+  return await app.request("/v1/events", {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/json", ...headers },
+  });
 }
 
 /** Status, code, and where the faults are. */
 async function problemOf(response: Response): Promise<[number, string, string[]]> {
   assert.equal(response.headers.get("content-type"), "application/problem+json");
-  const problem = (await response.json()) as { status: number; code: string; requestId: string; errors?: { pointer: string }[] };
+  const problem = (await response.json()) as {
+    status: number;
+    code: string;
+    requestId: string;
+    errors?: { pointer: string }[];
+  };
   assert.equal(problem.status, response.status);
   assert.match(problem.requestId, /^[0-9a-f-]{36}$/);
   return [response.status, problem.code, (problem.errors ?? []).map((error) => error.pointer)];
@@ -38,10 +50,20 @@ async function problemOf(response: Response): Promise<[number, string, string[]]
 test(
   "one event is answered with its place, an array with the places in its order",
   withApp(async (app) => {
-    const one = await post(app, JSON.stringify({ accountId: "a", data: { n: 1 }, type: "t", id: "i", time: "2026-01-01T00:00:00Z" }));
+    const one = await post(
+      app,
+      JSON.stringify({ accountId: "a", data: { n: 1 }, type: "t", id: "i", time: "2026-01-01T00:00:00Z" }),
+    );
     assert.equal(one.status, 202);
     assert.deepEqual(await one.json(), { accountId: "a", seq: 1, duplicate: false });
-    const many = await post(app, JSON.stringify([{ accountId: "b", data: 1 }, { accountId: "a", data: null }, { accountId: "a", data: 2, id: "i" }]));
+    const many = await post(
+      app,
+      JSON.stringify([
+        { accountId: "b", data: 1 },
+        { accountId: "a", data: null },
+        { accountId: "a", data: 2, id: "i" },
+      ]),
+    );
     assert.deepEqual(await many.json(), {
       events: [
         { accountId: "b", seq: 1, duplicate: false },
@@ -79,7 +101,11 @@ test(
       [{ ...good, data: { "\0": 1 } }, ["/data/\0"]],
     ];
     for (const [body, pointers] of cases) {
-      assert.deepEqual(await problemOf(await post(app, JSON.stringify(body))), [422, "event_invalid", pointers], JSON.stringify(body));
+      assert.deepEqual(
+        await problemOf(await post(app, JSON.stringify(body))),
+        [422, "event_invalid", pointers],
+        JSON.stringify(body),
+      );
     }
     const deep = `{"accountId":"a","data":${"[".repeat(200)}${"]".repeat(200)}}`;
     assert.equal((await problemOf(await post(app, deep)))[0], 422);
@@ -99,12 +125,24 @@ test(
     }
     assert.deepEqual(await problemOf(await post(app, Buffer.from([0x22, 0xff, 0x22]))), [400, "json_malformed", []]);
     for (const type of ["text/plain", "application/json; charset=utf-16", "multipart/form-data", ""]) {
-      assert.deepEqual(await problemOf(await post(app, ok, { "content-type": type })), [415, "media_type_unsupported", []]);
+      assert.deepEqual(await problemOf(await post(app, ok, { "content-type": type })), [
+        415,
+        "media_type_unsupported",
+        [],
+      ]);
     }
-    assert.deepEqual(await problemOf(await post(app, ok, { "content-encoding": "gzip" })), [415, "media_type_unsupported", []]);
+    assert.deepEqual(await problemOf(await post(app, ok, { "content-encoding": "gzip" })), [
+      415,
+      "media_type_unsupported",
+      [],
+    ]);
     const large = JSON.stringify({ accountId: "a", data: "x".repeat(9 * 1024 * 1024) });
     assert.deepEqual(await problemOf(await post(app, large)), [413, "body_too_large", []]);
-    assert.deepEqual(await problemOf(await post(app, large, { "content-length": String(large.length) })), [413, "body_too_large", []]);
+    assert.deepEqual(await problemOf(await post(app, large, { "content-length": String(large.length) })), [
+      413,
+      "body_too_large",
+      [],
+    ]);
     assert.equal((await post(app, ok, { "content-type": "application/json; charset=UTF-8" })).status, 202);
   }),
 );
@@ -112,7 +150,8 @@ test(
 test(
   "data comes back as it was sent, numbers that no double holds included",
   withApp(async (app) => {
-    const data = '{"big":9007199254740993,"small":1e-400,"huge":1e400,"zero":-0,"digits":3.14159265358979323846264338,"text":"\\u00e9 1e5 🎉","__proto__":{"x":1}}';
+    const data =
+      '{"big":9007199254740993,"small":1e-400,"huge":1e400,"zero":-0,"digits":3.14159265358979323846264338,"text":"\\u00e9 1e5 🎉","__proto__":{"x":1}}';
     assert.equal((await post(app, `{"accountId":"a","data":${data}}`)).status, 202);
     const listed = await (await app.request("/v1/accounts/a/events")).text();
     const stored = data.replace("\\u00e9", "é");
@@ -125,14 +164,31 @@ test(
   withApp(async (app) => {
     const ids = ["__proto__", "a/b", "drop table accounts; --", "é", "😀"];
     await post(app, JSON.stringify([...ids, "a/b", "a/b"].map((accountId, n) => ({ accountId, data: n }))));
-    const first = (await (await app.request("/v1/accounts?limit=3")).json()) as { accounts: { accountId: string; pending: number }[]; next: string };
-    const rest = (await (await app.request(`/v1/accounts?after=${encodeURIComponent(first.next)}`)).json()) as typeof first;
-    assert.deepEqual([...first.accounts, ...rest.accounts].map((account) => account.accountId), ids);
+    const first = (await (await app.request("/v1/accounts?limit=3")).json()) as {
+      accounts: { accountId: string; pending: number }[];
+      next: string;
+    };
+    const rest = (await (
+      await app.request(`/v1/accounts?after=${encodeURIComponent(first.next)}`)
+    ).json()) as typeof first;
+    assert.deepEqual(
+      [...first.accounts, ...rest.accounts].map((account) => account.accountId),
+      ids,
+    );
     assert.equal(rest.next, null);
     const account = (await (await app.request("/v1/accounts/a%2Fb")).json()) as { pending: number; state: string };
     assert.deepEqual([account.pending, account.state], [3, "scheduled"]);
-    const events = (await (await app.request("/v1/accounts/a%2Fb/events?limit=2&after=1")).json()) as { events: { seq: number; data: number }[]; next: unknown };
-    assert.deepEqual(events.events.map((event) => [event.seq, event.data]), [[2, 5], [3, 6]]);
+    const events = (await (await app.request("/v1/accounts/a%2Fb/events?limit=2&after=1")).json()) as {
+      events: { seq: number; data: number }[];
+      next: unknown;
+    };
+    assert.deepEqual(
+      events.events.map((event) => [event.seq, event.data]),
+      [
+        [2, 5],
+        [3, 6],
+      ],
+    );
     assert.equal(events.next, 3);
     for (const path of ["/v1/accounts/nobody", "/v1/accounts/nobody/events", `/v1/accounts/${"x".repeat(5_000)}`]) {
       assert.deepEqual(await problemOf(await app.request(path)), [404, "account_not_found", []]);
@@ -177,7 +233,12 @@ test(
 );
 
 test("without a database the server is alive, not ready, and answers 503 with Retry-After", async () => {
-  const database = openDatabase({ url: "postgres://x@127.0.0.1:1/x", name: "test", connectionsMax: 1, onError: () => undefined });
+  const database = openDatabase({
+    url: "postgres://x@127.0.0.1:1/x",
+    name: "test",
+    connectionsMax: 1,
+    onError: () => undefined,
+  });
   const app = createApp({ appender: createAppender(database), database, log });
   assert.equal((await app.request("/livez")).status, 200);
   assert.deepEqual(await problemOf(await app.request("/readyz")), [503, "database_unavailable", []]);
@@ -193,7 +254,10 @@ test(
     const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
     const { port } = new URL(api.url);
     const chunked = await new Promise<number | undefined>((resolve, reject) => {
-      const sending = request(`${api.url}/v1/events`, { method: "POST", headers: { "content-type": "application/json" } });
+      const sending = request(`${api.url}/v1/events`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+      });
       sending.on("response", (response) => resolve(response.resume().statusCode)).on("error", reject);
       sending.write('{"accountId":"a",');
       sending.end('"data":1}');
@@ -203,7 +267,11 @@ test(
       await new Promise<string>((resolve, reject) => {
         let answer = "";
         const socket = connect(Number(port), "127.0.0.1", () => socket.end(text));
-        socket.setEncoding("utf8").on("data", (part: string) => (answer += part)).on("error", reject).on("close", () => resolve(answer));
+        socket
+          .setEncoding("utf8")
+          .on("data", (part: string) => (answer += part))
+          .on("error", reject)
+          .on("close", () => resolve(answer));
       });
     const head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     assert.match(await raw(`${head}Content-Length: 5\r\nContent-Length: 6\r\n\r\n{"a":1}`), /^HTTP\/1\.1 400/);
@@ -216,7 +284,9 @@ test(
       body: '{"accountId":"a","data":2}',
     });
     assert.equal(after.status, 202);
-    assert.deepEqual(await db.query("select account_id, events from inturn.account_results"), [{ account_id: "a", events: 2 }]);
+    assert.deepEqual(await db.query("select account_id, events from inturn.account_results"), [
+      { account_id: "a", events: 2 },
+    ]);
     await api.close();
   }),
 );

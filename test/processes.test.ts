@@ -4,7 +4,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
-import { countOverlaps, createEffects, oneTo, RECORDING_HANDLER, readEffects, seqsByAccount } from "./support/effects.ts";
+import {
+  countOverlaps,
+  createEffects,
+  oneTo,
+  RECORDING_HANDLER,
+  readEffects,
+  seqsByAccount,
+} from "./support/effects.ts";
 import { startProcess, type TestProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
@@ -15,7 +22,11 @@ function environmentFor(db: TestDatabase, more: Record<string, string> = {}): Re
   return { DATABASE_URL: db.url, EFFECTS_URL: db.url, INTURN_HANDLER: RECORDING_HANDLER, ...more };
 }
 
-async function startWorkers(db: TestDatabase, count: number, more: Record<string, string> = {}): Promise<TestProcess[]> {
+async function startWorkers(
+  db: TestDatabase,
+  count: number,
+  more: Record<string, string> = {},
+): Promise<TestProcess[]> {
   const workers = Array.from({ length: count }, () => startProcess(["work"], environmentFor(db, more)));
   await Promise.all(workers.map((worker) => worker.ready));
   return workers;
@@ -32,7 +43,9 @@ async function untilProcessed(db: TestDatabase, withinMs?: number): Promise<void
   await until(
     "every event is processed",
     async () => {
-      const [row] = await db.query<{ left: number }>("select sum(last_seq - processed_seq) as left from inturn.accounts");
+      const [row] = await db.query<{ left: number }>(
+        "select sum(last_seq - processed_seq) as left from inturn.accounts",
+      );
       return Number(row?.left) === 0;
     },
     withinMs,
@@ -47,7 +60,12 @@ test(
     const accounts = Array.from({ length: 60 }, (_, i) => `account-${i}`);
     // The first event holds its place for a while, so that no worker can be quick enough to do the others' work.
     for (let round = 0; round < 10; round++) {
-      await appendTo(db, accounts.flatMap((accountId, i) => Array.from({ length: 1 + (i % 3) }, () => ({ accountId, data: { ms: round === 0 ? 400 : (i * round) % 7 } }))));
+      await appendTo(
+        db,
+        accounts.flatMap((accountId, i) =>
+          Array.from({ length: 1 + (i % 3) }, () => ({ accountId, data: { ms: round === 0 ? 400 : (i * round) % 7 } })),
+        ),
+      );
     }
     await untilProcessed(db);
     const effects = await readEffects(db);
@@ -85,11 +103,16 @@ test(
       }
     };
     await Promise.all(Array.from({ length: 50 }, connection));
-    assert.deepEqual(seqs.toSorted((a, b) => a - b), oneTo(2_000));
+    assert.deepEqual(
+      seqs.toSorted((a, b) => a - b),
+      oneTo(2_000),
+    );
     await untilProcessed(db);
     assert.deepEqual(seqsByAccount(await readEffects(db)), { one: oneTo(2_000) });
     assert.equal(await countOverlaps(db), 0);
-    assert.deepEqual(await db.query("select deadlocks from pg_stat_database where datname = current_database()"), [{ deadlocks: 0 }]);
+    assert.deepEqual(await db.query("select deadlocks from pg_stat_database where datname = current_database()"), [
+      { deadlocks: 0 },
+    ]);
     assert.deepEqual(await Promise.all([...servers, ...workers].map((part) => part.stop())), [0, 0, 0, 0]);
   }),
 );
@@ -113,7 +136,10 @@ test(
   withDatabase(async (db) => {
     await createEffects(db);
     const [first] = await startWorkers(db, 1);
-    await appendTo(db, Array.from({ length: 4 }, () => ({ accountId: "a", data: { ms: 300 } })));
+    await appendTo(
+      db,
+      Array.from({ length: 4 }, () => ({ accountId: "a", data: { ms: 300 } })),
+    );
     await until("the first event has started", async () => (await readEffects(db)).length === 1);
     assert.equal(await first?.stop(), 0);
     assert.deepEqual(
@@ -154,8 +180,13 @@ test(
   withDatabase(async (db) => {
     await createEffects(db);
     const [doomed] = await startWorkers(db, 1, { INTURN_LEASE_MS: "1000" });
-    await appendTo(db, [...Array.from({ length: 3 }, () => ({ accountId: "a", data: { ms: 400 } })), { accountId: "b" }]);
-    await until("the second event has started", async () => (await readEffects(db)).some(({ accountId, seq }) => accountId === "a" && seq === 2));
+    await appendTo(db, [
+      ...Array.from({ length: 3 }, () => ({ accountId: "a", data: { ms: 400 } })),
+      { accountId: "b" },
+    ]);
+    await until("the second event has started", async () =>
+      (await readEffects(db)).some(({ accountId, seq }) => accountId === "a" && seq === 2),
+    );
     doomed?.child.kill("SIGKILL");
     const heirs = await startWorkers(db, 2, { INTURN_LEASE_MS: "1000" });
     await untilProcessed(db);
@@ -179,7 +210,10 @@ test(
     await createEffects(db);
     const workers = await startWorkers(db, 2, { INTURN_BACKOFF_MS: "50" });
     const accounts = ["a", "b", "c", "d"];
-    const events = Array.from({ length: 40 }, (_, i) => ({ accountId: accounts[i % 4] ?? "", data: { failures: i % 10 === 0 ? 2 : 0 } }));
+    const events = Array.from({ length: 40 }, (_, i) => ({
+      accountId: accounts[i % 4] ?? "",
+      data: { failures: i % 10 === 0 ? 2 : 0 },
+    }));
     await appendTo(db, events);
     await untilProcessed(db);
     assert.deepEqual(seqsByAccount(await readEffects(db)), Object.fromEntries(accounts.map((id) => [id, oneTo(10)])));
@@ -193,7 +227,10 @@ test(
   withDatabase(async (db) => {
     await createEffects(db);
     const [worker] = await startWorkers(db, 1, { INTURN_CONCURRENCY: "2" });
-    await appendTo(db, Array.from({ length: 30 }, (_, i) => ({ accountId: `account-${i % 10}`, data: { ms: 20 } })));
+    await appendTo(
+      db,
+      Array.from({ length: 30 }, (_, i) => ({ accountId: `account-${i % 10}`, data: { ms: 20 } })),
+    );
     await db.query("delete from graphile_worker._private_jobs where locked_at is null and key like 'account-7#%'");
     await untilProcessed(db);
     assert.deepEqual(Object.keys(seqsByAccount(await readEffects(db))).length, 10);

@@ -22,7 +22,9 @@ async function writeHistory(db: TestDatabase): Promise<void> {
        timestamptz '2026-01-01 00:00:00.9Z' + n * interval '1 second', 900, 1, 'processed'
      from generate_series(1, 3) as n`,
   );
-  await db.query(`insert into inturn.events (account_id, seq, data, received_at) values ('a', 4, '{}', '2026-01-01 00:00:00Z')`);
+  await db.query(
+    `insert into inturn.events (account_id, seq, data, received_at) values ('a', 4, '{}', '2026-01-01 00:00:00Z')`,
+  );
 }
 
 test(
@@ -42,7 +44,9 @@ test(
 test(
   "on an empty database the summary is one row of zeros",
   withDatabase(async (db) => {
-    const rows = await db.query("select events, accounts, processed, makespan_seconds, efficiency from inturn.run_summary");
+    const rows = await db.query(
+      "select events, accounts, processed, makespan_seconds, efficiency from inturn.run_summary",
+    );
     assert.deepEqual(rows, [{ events: 0, accounts: 0, processed: 0, makespan_seconds: null, efficiency: null }]);
   }),
 );
@@ -81,7 +85,10 @@ for (const [breach, kinds] of BREACHES) {
       await writeHistory(db);
       await db.query(breach);
       const rows = await db.query<{ kind: string }>("select kind from inturn.order_violations order by kind");
-      assert.deepEqual(rows.map((row) => row.kind), kinds);
+      assert.deepEqual(
+        rows.map((row) => row.kind),
+        kinds,
+      );
     }),
   );
 }
@@ -90,8 +97,12 @@ test(
   "the database itself refuses an idle account with events left, and a second owner of a seq",
   withDatabase(async (db) => {
     await writeHistory(db);
-    await assert.rejects(db.query("update inturn.accounts set state = 'idle'"), { constraint: "accounts_idle_has_no_pending" });
-    await assert.rejects(db.query("update inturn.accounts set processed_seq = 5"), { constraint: "accounts_processed_not_ahead" });
+    await assert.rejects(db.query("update inturn.accounts set state = 'idle'"), {
+      constraint: "accounts_idle_has_no_pending",
+    });
+    await assert.rejects(db.query("update inturn.accounts set processed_seq = 5"), {
+      constraint: "accounts_processed_not_ahead",
+    });
     await assert.rejects(
       db.query("insert into inturn.events (account_id, seq, data, received_at) values ('a', 4, '{}', now())"),
       { constraint: "events_pk" },

@@ -61,8 +61,8 @@ export function createDemoCommand(): Command {
 async function demo(flags: DemoFlags): Promise<void> {
   const { json, handlerMs, concurrency, ...workload } = flags;
   // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
-  const quiet = process.env["LOG_LEVEL"] ?? "warn";
-  const settings = { ...readSettings(process.env, { handlerMs, concurrency, logLevel: quiet }), handler: undefined };
+  const environment = { LOG_LEVEL: "warn", ...process.env };
+  const settings = { ...readSettings(environment, { handlerMs, concurrency }), handler: undefined };
   const signal = listenForStop();
   const database = await useDatabase({ settings, migrate: true, say });
   const progress = createProgress("processed");

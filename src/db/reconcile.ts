@@ -11,7 +11,7 @@ export interface Reconciled {
 }
 
 /** The most accounts one pass takes over, and wakes: it holds their rows until it commits. */
-export const RECONCILE_ACCOUNTS_MAX = 1_000;
+const RECONCILE_ACCOUNTS_MAX = 1_000;
 
 /** A job that a worker process fetched this long ago and that led to no claim was lost with that process. */
 const FETCHED_JOB_SECONDS_MAX = 5;

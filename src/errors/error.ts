@@ -1,7 +1,7 @@
 /**
  * Every code an {@link InturnError} can carry. A code is stable: scripts, clients and alerts match on it, never on the message.
  */
-export const ERROR_CODES = [
+const ERROR_CODES = [
   "settings_invalid",
   "database_unavailable",
   "database_not_migrated",

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { InturnError } from "../errors/error.ts";
 
 /** Bytes of a request body. */
-export const BODY_BYTES_MAX = 8 * 1024 * 1024;
+const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
 /** `application/json`, and no character set other than the only one that JSON has. */
 const JSON_MEDIA_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?$/i;

@@ -5,7 +5,7 @@
 import { type Fault, InturnError } from "../errors/error.ts";
 
 /** Deeper nesting than this is refused: the limits of parsers further down the road are unknown. */
-export const JSON_DEPTH_MAX = 100;
+const JSON_DEPTH_MAX = 100;
 
 /** Any number that might not survive as a double: many digits, an exponent, or a minus zero. May also match inside a string. */
 const DELICATE_NUMBER = /[\d.]{16}|\d[eE]|-0/;

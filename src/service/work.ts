@@ -5,7 +5,7 @@ import type { Log } from "../log/log.ts";
 import { loadHandler } from "../worker/handler-module.ts";
 import { createPreset } from "../worker/preset.ts";
 import { createSleepHandler } from "../worker/sleep.ts";
-import { createWorker, type Worker } from "../worker/worker.ts";
+import { Worker } from "../worker/worker.ts";
 
 /** A worker under graphile-worker's runner. */
 export interface RunningWorker {
@@ -25,7 +25,7 @@ export async function composeWorker(options: {
   const handler =
     settings.handler === undefined ? createSleepHandler(settings.handlerMs) : await loadHandler(settings.handler);
   const { concurrency, leaseMs, backoffMs, shutdownMs } = settings;
-  const worker = createWorker({ databaseUrl, handler, log, concurrency, leaseMs, backoffMs, shutdownMs });
+  const worker = new Worker({ databaseUrl, handler, log, concurrency, leaseMs, backoffMs, shutdownMs });
   return { worker, preset: createPreset({ worker, databaseUrl, concurrency, shutdownMs, log }) };
 }
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { Handler } from "../engine/handler.ts";
-import { createLedger } from "../engine/ledger.ts";
+import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { every, reconcilePass, renewPass } from "../engine/recover.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
@@ -27,122 +27,138 @@ export interface WorkerOptions {
   readonly shutdownMs: number;
 }
 
-/** A worker. */
-export interface Worker {
-  /** Takes the lease and starts the recovery loops. Calling it again changes nothing. */
-  start(): Promise<void>;
-  /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
-  takeTurn(accountId: string): Promise<void>;
-  /** Begins to stop: turns end after the event in hand, or when their time is up. */
-  beginStop(): void;
-  /** After the last turn: ends the loops, takes the worker off the list and closes its connections. */
-  close(): Promise<void>;
-}
-
-/** Claims, reads, settles and give-backs take two connections each at most; one is for the lease, one for the reconciler. */
-const CONNECTIONS_MAX = 10;
+/** Claims, reads, settles and give-backs take one connection each; one is for the lease, one for the reconciler. */
+const CONNECTIONS_MAX = 6;
 
 /** Between two tries to give an account back while the database is away. */
 const GIVE_BACK_RETRY_MS = 500;
 
-/** Creates a worker; it does nothing before `start`. */
-export function createWorker(options: WorkerOptions): Worker {
-  const { log } = options;
-  const identity: WorkerIdentity = {
-    id: randomUUID(),
-    host: hostname(),
-    pid: process.pid,
-    concurrency: options.concurrency,
-  };
-  const database: Database = openDatabase({
-    url: options.databaseUrl,
-    name: "inturn worker",
-    connectionsMax: CONNECTIONS_MAX,
-    keyedPlans: true,
-    onError: (error) => log.warn({ err: error }, "a database connection broke"),
-  });
-  const ledger = createLedger(database, identity.id);
-  const inHand = new Map<string, Promise<void>>();
-  const stopping = createStop();
-  const closing = createStop();
-  let abandoned = createStop();
-  let started: Promise<void> | undefined;
+/** Between two tries of a recovery loop that failed. */
+const RECOVERY_RETRY_MS = 500;
 
-  async function start(): Promise<void> {
-    await renewPass({ database, worker: identity, leaseMs: options.leaseMs, onLost: () => undefined });
-    const loop = { signal: closing.signal, log, onErrorMs: 500 };
-    void every({ ...loop, name: "renewing the lease" }, () =>
-      renewPass({ database, worker: identity, leaseMs: options.leaseMs, onLost: abandonAll }),
+/** A worker; it does nothing before `start`. */
+export class Worker {
+  readonly #options: WorkerOptions;
+  readonly #identity: WorkerIdentity;
+  readonly #database: Database;
+  readonly #ledger: Ledger;
+  readonly #inHand = new Map<string, Promise<void>>();
+  readonly #stopping = createStop();
+  readonly #closing = createStop();
+  #abandoned = createStop();
+  #started: Promise<void> | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
+    this.#database = openDatabase({
+      url: options.databaseUrl,
+      name: "inturn worker",
+      connectionsMax: CONNECTIONS_MAX,
+      keyedPlans: true,
+      onError: (error) => options.log.warn({ err: error }, "a database connection broke"),
+    });
+    this.#ledger = createLedger(this.#database, this.#identity.id);
+  }
+
+  /** Takes the lease and starts the recovery loops. Calling it again changes nothing; after a failure it tries again. */
+  start(): Promise<void> {
+    this.#started ??= this.#start().catch((error: unknown) => {
+      this.#started = undefined;
+      throw error;
+    });
+    return this.#started;
+  }
+
+  /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
+  async takeTurn(accountId: string): Promise<void> {
+    await this.start();
+    // A second wake-up waits for the first one's turn: it may carry news that the first came too early for.
+    const turn = (this.#inHand.get(accountId) ?? Promise.resolve()).then(() => this.#runInHand(accountId));
+    this.#inHand.set(accountId, turn);
+    await turn;
+    if (this.#inHand.get(accountId) === turn) this.#inHand.delete(accountId);
+  }
+
+  /** Begins to stop: turns end after the event in hand, or when their time is up. */
+  beginStop(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#options.log.info({ inHand: this.#inHand.size }, "worker stopping");
+    this.#stopping.abort();
+    void sleep(this.#options.shutdownMs, undefined, { ref: false, signal: this.#closing.signal })
+      .then(() => this.#abandoned.abort())
+      .catch(() => undefined);
+  }
+
+  /** After the last turn: ends the loops, takes the worker off the list and closes its connections. */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const { log } = this.#options;
+    this.#closing.abort();
+    await removeWorker(this.#database, this.#identity.id).catch((error: unknown) =>
+      log.warn({ err: error }, "could not sign off; the lease will run out"),
     );
-    void every({ ...loop, name: "reconciling" }, () => reconcilePass(database, log));
-    log.info({ workerId: identity.id, concurrency: options.concurrency }, "worker started");
+    await this.#database.end();
+    log.info("worker stopped");
+  }
+
+  async #start(): Promise<void> {
+    const { log, concurrency } = this.#options;
+    await this.#renew(() => undefined);
+    const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
+    void every({ ...loop, name: "renewing the lease" }, () => this.#renew(() => this.#abandonAll()));
+    void every({ ...loop, name: "reconciling" }, () => reconcilePass(this.#database, log));
+    log.info({ workerId: this.#identity.id, concurrency }, "worker started");
+  }
+
+  async #renew(onLost: () => void): Promise<number> {
+    return await renewPass({
+      database: this.#database,
+      worker: this.#identity,
+      leaseMs: this.#options.leaseMs,
+      onLost,
+    });
   }
 
   /** The lease had run out: others may have the accounts now. What runs is told; what comes next starts afresh. */
-  function abandonAll(): void {
-    log.error({ inHand: inHand.size }, "the worker's lease had run out: it was stalled or cut off for too long");
-    abandoned.abort();
-    if (!stopping.signal.aborted) abandoned = createStop();
+  #abandonAll(): void {
+    const inHand = this.#inHand.size;
+    this.#options.log.error({ inHand }, "the worker's lease had run out: it was stalled or cut off for too long");
+    this.#abandoned.abort();
+    if (!this.#stopping.signal.aborted) this.#abandoned = createStop();
   }
 
-  async function runInHand(accountId: string): Promise<void> {
+  async #runInHand(accountId: string): Promise<void> {
+    const { log, handler, backoffMs, concurrency } = this.#options;
     const turn = {
-      ledger,
+      ledger: this.#ledger,
       log,
-      handler: options.handler,
-      backoffFirstMs: options.backoffMs,
-      isCrowded: () => inHand.size >= options.concurrency,
-      stopping: stopping.signal,
-      abandoned: abandoned.signal,
+      handler,
+      backoffFirstMs: backoffMs,
+      isCrowded: () => this.#inHand.size >= concurrency,
+      stopping: this.#stopping.signal,
+      abandoned: this.#abandoned.signal,
     };
     try {
       await runTurn(turn, accountId);
     } catch (error) {
       log.error({ err: error, accountId }, "a turn broke off; its account is given back");
-      await giveBackAtLast(accountId);
+      await this.#giveBackAtLast(accountId);
     }
   }
 
   /** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
-  async function giveBackAtLast(accountId: string): Promise<void> {
-    while (!abandoned.signal.aborted) {
+  async #giveBackAtLast(accountId: string): Promise<void> {
+    while (!this.#abandoned.signal.aborted) {
       try {
-        return void (await ledger.giveBack({ accountId, epoch: null, failure: null, started: true }));
+        await this.#ledger.giveBack({ accountId, epoch: null, failure: null, started: true });
+        return;
       } catch (error) {
-        log.debug({ err: error, accountId }, "cannot give the account back yet");
+        this.#options.log.debug({ err: error, accountId }, "cannot give the account back yet");
         await sleep(GIVE_BACK_RETRY_MS);
       }
     }
   }
-
-  return {
-    start: () => (started ??= start()),
-    async takeTurn(accountId) {
-      await (started ??= start());
-      // A second wake-up waits for the first one's turn: it may carry news that the first came too early for.
-      const turn = (inHand.get(accountId) ?? Promise.resolve()).then(() => runInHand(accountId));
-      inHand.set(accountId, turn);
-      await turn;
-      if (inHand.get(accountId) === turn) inHand.delete(accountId);
-    },
-    beginStop() {
-      if (stopping.signal.aborted) return;
-      log.info({ inHand: inHand.size }, "worker stopping");
-      stopping.abort();
-      void sleep(options.shutdownMs, undefined, { ref: false, signal: closing.signal })
-        .then(() => abandoned.abort())
-        .catch(() => undefined);
-    },
-    async close() {
-      if (closing.signal.aborted) return;
-      closing.abort();
-      await removeWorker(database, identity.id).catch((error: unknown) =>
-        log.warn({ err: error }, "could not sign off"),
-      );
-      await database.end();
-      log.info("worker stopped");
-    },
-  };
 }
 
 /** A thousand turns listen to one signal: that is no leak. */

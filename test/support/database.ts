@@ -32,7 +32,13 @@ export function withDatabase(
     const name = `test_${randomBytes(6).toString("hex")}`;
     await administer(serverUrl, `create database ${name} template ${options.empty === true ? "template0" : TEMPLATE}`);
     const url = databaseUrl(serverUrl, name);
-    const database = openDatabase({ url, name: "test", connectionsMax: 20, keyedPlans: true, onError: () => undefined });
+    const database = openDatabase({
+      url,
+      name: "test",
+      connectionsMax: 20,
+      keyedPlans: true,
+      onError: () => undefined,
+    });
     try {
       await body({
         url,

@@ -1,0 +1,26 @@
+/**
+ * What a project that uses Inturn imports: the types of a handler, and the parts for who wants to run them in a process of
+ * their own.
+ *
+ * @example
+ * ```ts
+ * import type { Handler } from "inturn";
+ *
+ * const handler: Handler = async (event, { signal, idempotencyKey }) => {
+ *   await fetch("https://example.com/charge", {
+ *     method: "POST",
+ *     headers: { "idempotency-key": idempotencyKey },
+ *     body: JSON.stringify(event.data),
+ *     signal,
+ *   });
+ * };
+ * export default handler;
+ * ```
+ */
+export { readSettings, type Settings } from "./config/settings.ts";
+export { migrateDatabase } from "./db/migrate.ts";
+export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts";
+export { type ErrorCode, InturnError } from "./errors/error.ts";
+export { createLog } from "./log/log.ts";
+export { type Api, startApi } from "./service/api.ts";
+export { type RunningWorker, startWorker } from "./service/work.ts";

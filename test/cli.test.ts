@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withDatabase } from "./support/database.ts";
+import { runProcess, startProcess } from "./support/process.ts";
+import { until } from "./support/until.ts";
+
+const REPORT_KEYS = [
+  "events",
+  "accounts",
+  "workers",
+  "seed",
+  "idealSeconds",
+  "makespanSeconds",
+  "efficiency",
+  "ingestEventsPerSecond",
+  "processed",
+  "lost",
+  "duplicates",
+  "orderViolations",
+  "overlaps",
+  "postgres",
+];
+
+test(
+  "the demo prints the object of the contract, finds nothing wrong, and can be repeated",
+  withDatabase(
+    async (db) => {
+      const args = ["demo", "--events", "300", "--accounts", "30", "--handler-ms", "10", "--workers", "2", "--json"];
+      for (const seed of ["1", "2"]) {
+        const { code, stdout, stderr } = await runProcess([...args, "--seed", seed], { DATABASE_URL: db.url });
+        assert.equal(code, 0, stderr);
+        const report = JSON.parse(stdout) as Record<string, number>;
+        assert.deepEqual(Object.keys(report), REPORT_KEYS);
+        const { events, accounts, workers, processed, lost, duplicates, orderViolations, overlaps } = report;
+        assert.deepEqual([events, accounts, workers, processed, report["seed"]], [300, 30, 2, 300, Number(seed)]);
+        assert.deepEqual([lost, duplicates, orderViolations, overlaps], [0, 0, 0, 0]);
+        assert.match(stderr, /sending 300 events over HTTP/);
+      }
+      const { code, stdout } = await runProcess(["verify"], { DATABASE_URL: db.url });
+      assert.equal(code, 0);
+      assert.match(stdout, /^Every account is in order\./);
+    },
+    { empty: true },
+  ),
+);
+
+test(
+  "the demo leaves a database alone that holds somebody's events",
+  withDatabase(async (db) => {
+    await db.query("select * from inturn.append_event('mine', '1')");
+    const { code, stderr } = await runProcess(["demo", "--events", "10"], { DATABASE_URL: db.url });
+    assert.equal(code, 1);
+    assert.match(stderr, /\[database_not_empty\]/);
+    assert.deepEqual(await db.query("select account_id from inturn.account_results"), [{ account_id: "mine" }]);
+  }),
+);
+
+test(
+  "verify exits 1 and names the places when the promise was broken",
+  withDatabase(async (db) => {
+    const load = (n: number) => JSON.stringify({ run: "1", n });
+    for (const n of [1, 2, 4, 3, 3])
+      await db.query("select from inturn.append_event('a', $1, 'inturn.load')", [load(n)]);
+    await db.query("delete from inturn.events where seq = 2");
+    const { code, stdout } = await runProcess(["verify", "--json"], { DATABASE_URL: db.url });
+    assert.equal(code, 1);
+    const found = JSON.parse(stdout) as Record<string, unknown>;
+    // Number 2 is missing twice: as a gap of two kinds in the seqs, and among the sender's numbers.
+    assert.deepEqual([found["lost"], found["duplicates"], found["orderViolations"], found["pending"]], [3, 1, 1, 4]);
+    const human = await runProcess(["verify"], { DATABASE_URL: db.url });
+    assert.match(human.stdout, /The promise was broken:[\s\S]*gap: account a, seq 3: the event before it is seq 1/);
+  }),
+);
+
+test(
+  "start runs everything, load sends to it at a given rate, and a second load of the same seed stores nothing",
+  withDatabase(
+    async (db) => {
+      const environment = { DATABASE_URL: db.url, INTURN_HANDLER_MS: "1", PORT: "0" };
+      const started = startProcess(["start", "--workers", "2"], environment);
+      const url = await until("it listens", () => /at (http:\S+)\/v1\/events/.exec(started.output.stderr)?.[1]);
+      const args = ["load", "--url", url, "--events", "200", "--accounts", "20", "--batch", "1", "--json"];
+      const first = await runProcess([...args, "--rate", "1000"]);
+      assert.equal(first.code, 0, first.stderr);
+      const report = JSON.parse(first.stdout) as Record<string, number>;
+      assert.deepEqual([report["events"], report["requests"], report["duplicates"]], [200, 200, 0]);
+      assert.ok((report["eventsPerSecond"] ?? 0) <= 1_010, "the rate is kept");
+      const second = JSON.parse((await runProcess(args)).stdout) as Record<string, number>;
+      assert.equal(second["duplicates"], 200);
+      await until(
+        "all is processed",
+        async () => (await db.query("select from inturn.event_results where state = 'processed'")).length === 200,
+      );
+      assert.equal(await started.stop(), 0);
+      assert.deepEqual(await db.query("select * from inturn.workers"), []);
+    },
+    { empty: true },
+  ),
+);
+
+test("bad usage exits 2 and says what would be right; help exits 0", async () => {
+  const cases: [args: string[], environment: Record<string, string>, said: RegExp][] = [
+    [["demo", "--events", "many"], {}, /whole number from 1 to/],
+    [["demo", "--event", "5"], {}, /Did you mean --events\?/],
+    [["dmeo"], {}, /Did you mean demo\?/],
+    [["work"], { INTURN_LEASE_MS: "soon" }, /INTURN_LEASE_MS: .*\[settings_invalid\]/s],
+    [["work"], { INTURN_LEASES: "1" }, /INTURN_LEASES: there is no such setting/],
+  ];
+  for (const [args, environment, said] of cases) {
+    const { code, stderr } = await runProcess(args, environment);
+    assert.equal(code, 2, args.join(" "));
+    assert.match(stderr, said);
+  }
+  for (const command of ["demo", "start", "serve", "work", "migrate", "load", "verify"]) {
+    const { code, stdout } = await runProcess([command, "--help"]);
+    assert.equal(code, 0);
+    assert.match(stdout, new RegExp(`^Usage: inturn ${command}`));
+  }
+});
+
+test(
+  "a handler that is not there, or is no function, is an error of its own",
+  withDatabase(async (db) => {
+    const missing = await runProcess(["work", "--handler", "nowhere.ts"], { DATABASE_URL: db.url });
+    assert.deepEqual([missing.code, /\[handler_not_found\]/.test(missing.stderr)], [1, true]);
+    const wrong = await runProcess(["work", "--handler", "package.json"], { DATABASE_URL: db.url });
+    assert.deepEqual([wrong.code, /\[handler_invalid\]/.test(wrong.stderr)], [1, true]);
+  }),
+);
