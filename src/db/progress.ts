@@ -15,6 +15,14 @@ export async function readProgress(database: Database): Promise<Progress> {
   return rows[0] ?? { received: 0, processed: 0 };
 }
 
+/** Whether the database answers and has our tables. Rejects when it does not answer. */
+export async function isReady(database: Database): Promise<boolean> {
+  const { rows } = await database.query<{ ready: boolean }>(
+    "select to_regclass('inturn.run_summary') is not null as ready",
+  );
+  return rows[0]?.ready === true;
+}
+
 /** Whether any event is of another type than this one. */
 export async function hasOtherEvents(database: Database, type: string): Promise<boolean> {
   const { rows } = await database.query<{ found: boolean }>(

@@ -30,8 +30,10 @@ const moment = (name: string) => timestamp(name, { withTimezone: true });
 
 const oneOf = (values: readonly string[]): SQL => sql.raw(values.map((value) => `'${value}'`).join(", "));
 
+/** The schema of everything that is ours. */
 export const inturn = pgSchema("inturn");
 
+/** One row per account: its counters, its state, and who holds its lease. */
 export const accounts = inturn.table(
   "accounts",
   {
@@ -60,6 +62,7 @@ export const accounts = inturn.table(
   ],
 );
 
+/** One row per event, at its place in its account. */
 export const events = inturn.table(
   "events",
   {
@@ -87,6 +90,7 @@ export const events = inturn.table(
   ],
 );
 
+/** One row per live worker process; its lease covers every account it runs. */
 export const workers = inturn.table(
   "workers",
   {

@@ -4,6 +4,7 @@
 import { randomUUID } from "node:crypto";
 import { type Context, type Handler, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
+import { isReady } from "../db/progress.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
@@ -60,8 +61,8 @@ function route(app: Hono, method: "GET" | "POST", path: string, handler: Handler
 }
 
 async function getReadiness(c: Context, database: Database): Promise<Response> {
-  await database.query("select from inturn.workers limit 0");
-  return c.json({ status: "ready" });
+  if (await isReady(database)) return c.json({ status: "ready" });
+  throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
 }
 
 /** A path that no text spells, or with a NUL in it, is refused before anything is looked up by it. */

@@ -18,6 +18,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   media_type_unsupported: 415,
   event_invalid: 422,
   overloaded: 503,
+  database_not_migrated: 503,
   database_unavailable: 503,
 };
 

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { parse } from "yaml";
+import { createProgram } from "../src/cli/main.ts";
+
+interface Service {
+  readonly image: string;
+  readonly build?: string;
+  readonly command?: string[];
+  readonly ports?: string[];
+  readonly depends_on?: Record<string, { condition: string }>;
+  readonly healthcheck?: unknown;
+}
+
+const compose = parse(await readFile("docker-compose.yml", "utf8")) as { services: Record<string, Service> };
+const dockerfile = await readFile("Dockerfile", "utf8");
+
+test("every command of the compose file exists, with the flags it uses", () => {
+  const commands = new Map(createProgram().commands.map((command) => [command.name(), command]));
+  for (const { command } of Object.values(compose.services)) {
+    if (command === undefined) continue;
+    const [name = "", ...args] = command;
+    const flags = args.filter((arg) => arg.startsWith("--"));
+    const known = commands.get(name)?.options.map((option) => option.long);
+    assert.ok(known !== undefined, `there is no command ${name}`);
+    for (const flag of flags) assert.ok(known.includes(flag), `${name} has no ${flag}`);
+  }
+});
+
+test("PostgreSQL is healthy before the migration, the migration done before API and workers", () => {
+  const { postgres, migrate, api, worker } = compose.services;
+  assert.ok(postgres?.healthcheck !== undefined);
+  assert.deepEqual(migrate?.depends_on, { postgres: { condition: "service_healthy" } });
+  for (const service of [api, worker]) {
+    assert.deepEqual(service?.depends_on, { migrate: { condition: "service_completed_successfully" } });
+  }
+  assert.deepEqual(api?.ports, ["127.0.0.1:8000:8000"]);
+});
+
+test("images are pinned, and the image's Node is the one of the lockfile", async () => {
+  for (const { image, build } of Object.values(compose.services)) {
+    assert.match(image, build === undefined && !image.startsWith("inturn:") ? /:\d+\.\d+/ : /^inturn:local$/);
+  }
+  const lock = JSON.parse(await readFile("package-lock.json", "utf8")) as {
+    packages: Record<string, { version: string }>;
+  };
+  const [, version] = /^FROM node:(\S+)-bookworm-slim$/m.exec(dockerfile) ?? [];
+  assert.equal(version, lock.packages["node_modules/node"]?.version);
+});
+
+test("what the image copies is let through to it, and its entry point is there", async () => {
+  const letThrough = (await readFile(".dockerignore", "utf8")).split("\n").filter((line) => line.startsWith("!"));
+  const copied = [...dockerfile.matchAll(/^COPY (.+) \S+$/gm)].flatMap(([, files]) => (files ?? "").split(" "));
+  assert.deepEqual(new Set(letThrough.map((line) => line.slice(1))), new Set(copied));
+  const [, entry] = /^ENTRYPOINT \["node", "([^"]+)"\]$/m.exec(dockerfile) ?? [];
+  assert.equal(entry, "src/cli/main.ts");
+});

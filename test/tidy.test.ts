@@ -1,0 +1,89 @@
+/**
+ * The rules of the house, so that nobody has to remember them.
+ */
+import assert from "node:assert/strict";
+import { glob, readFile } from "node:fs/promises";
+import { dirname, join, normalize } from "node:path";
+import { test } from "node:test";
+
+/** From the bottom up; a folder imports from its own and from those below, never from beside or above. */
+const LAYERS = [
+  ["errors"],
+  ["domain"],
+  ["config", "log"],
+  ["db"],
+  ["engine"],
+  ["worker", "http", "dashboard"],
+  ["service"],
+  ["cli", "index.ts"],
+];
+
+async function readSources(): Promise<Map<string, string>> {
+  const files = await Array.fromAsync(glob("src/**/*.ts"));
+  return new Map(await Promise.all(files.map(async (file) => [file, await readFile(file, "utf8")] as const)));
+}
+
+const folderOf = (file: string) => file.split("/")[1] ?? "";
+const layerOf = (file: string) => LAYERS.findIndex((folders) => folders.includes(folderOf(file)));
+
+function importsOf(file: string, source: string): string[] {
+  const imports = source.matchAll(/^(?:import|export)\b[^;]*?from "(\.[^"]+)"/gm);
+  return [...imports].map(([, path]) => normalize(join(dirname(file), path ?? "")));
+}
+
+test("imports point only downward, and never to a folder beside", async () => {
+  const wrong: string[] = [];
+  for (const [file, source] of await readSources()) {
+    assert.notEqual(layerOf(file), -1, `${file} is in no layer`);
+    for (const imported of importsOf(file, source)) {
+      if (folderOf(imported) !== folderOf(file) && layerOf(imported) >= layerOf(file))
+        wrong.push(`${file} → ${imported}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("the domain is pure: no clock, no randomness, no input or output", async () => {
+  for (const [file, source] of await readSources()) {
+    if (folderOf(file) !== "domain") continue;
+    assert.doesNotMatch(
+      source,
+      /\bDate\.now|new Date\(\)|Math\.random|performance\.|\basync\b|from "node:|from "pg"/,
+      file,
+    );
+  }
+});
+
+test("only db knows SQL, only one place adds a job, only config reads the environment", async () => {
+  const addsJob: string[] = [];
+  for (const [file, source] of await readSources()) {
+    if (/\badd_jobs?\s*\(/.test(source)) addsJob.push(file);
+    if (folderOf(file) !== "db" && file !== "src/service/embedded-postgres.ts") {
+      assert.doesNotMatch(source, /\b(?:from|into|update|truncate) inturn\./, `${file} has SQL`);
+    }
+    if (folderOf(file) !== "config") assert.doesNotMatch(source, /process\.env[.[]/, `${file} reads the environment`);
+  }
+  for (const file of await Array.fromAsync(glob("drizzle/*.sql"))) {
+    if (/\badd_jobs?\s*\(/.test(await readFile(file, "utf8"))) addsJob.push(file);
+  }
+  assert.deepEqual(addsJob, ["drizzle/0001_doors.sql"]);
+});
+
+test("every export says in a docstring what it promises", async () => {
+  const silent: string[] = [];
+  for (const [file, source] of await readSources()) {
+    const lines = source.split("\n");
+    for (const [i, line] of lines.entries()) {
+      const declares = /^export (?:default )?(?:async )?(?:function|class|const|interface|type) (\w+)/.exec(line);
+      if (declares !== null && !/\*\/$/.test(lines[i - 1] ?? "")) silent.push(`${file}: ${declares[1]}`);
+    }
+  }
+  assert.deepEqual(silent, []);
+});
+
+test("nothing is left to do, nothing is switched off, and no state lives in a module", async () => {
+  for (const [file, source] of await readSources()) {
+    assert.doesNotMatch(source, /\bTODO\b|\bFIXME\b|@ts-ignore|@ts-expect-error|oxlint-disable/, file);
+    assert.doesNotMatch(source, /^(?:export )?(?:let|var) /m, `${file} has a variable at module level`);
+  }
+});
