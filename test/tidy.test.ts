@@ -75,7 +75,7 @@ test("every export says in a docstring what it promises", async () => {
     const lines = source.split("\n");
     for (const [i, line] of lines.entries()) {
       const declares = /^export (?:default )?(?:async )?(?:function|class|const|interface|type) (\w+)/.exec(line);
-      if (declares !== null && !/\*\/$/.test(lines[i - 1] ?? "")) silent.push(`${file}: ${declares[1]}`);
+      if (declares !== null && !(lines[i - 1] ?? "").endsWith("*/")) silent.push(`${file}: ${declares[1]}`);
     }
   }
   assert.deepEqual(silent, []);

@@ -1,0 +1,71 @@
+/**
+ * `npm run bench`: measures every scenario several times, each time in a new database, and prints the median rate.
+ */
+import { parseArgs } from "node:util";
+import pg from "pg";
+import { readSettings } from "../src/config/settings.ts";
+import { migrateDatabase } from "../src/db/migrate.ts";
+import { useDatabase } from "../src/service/database.ts";
+import { type Measurement, SCENARIOS, type Scenario } from "./scenarios.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: "string", default: "" },
+    iterations: { type: "string", default: "3" },
+    /** Of each scenario's events, in percent: a small share shows that the benchmark still works. */
+    percent: { type: "string", default: "100" },
+    json: { type: "boolean", default: false },
+  },
+});
+
+const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));
+const settings = readSettings(process.env);
+const database = await useDatabase({ settings, migrate: false, say: (line) => process.stderr.write(`${line}\n`) });
+try {
+  const rounds: Map<string, number[]> = new Map(wanted.map(({ name }) => [name, []]));
+  // Scenario after scenario, then all again: what else the machine does hits all of them alike.
+  for (let i = 0; i < Number(flags.iterations); i++) {
+    for (const scenario of wanted) {
+      const { events, seconds } = await measure(scenario);
+      process.stderr.write(`${scenario.name}: ${events} events in ${seconds.toFixed(2)} s\n`);
+      rounds.get(scenario.name)?.push(events / seconds);
+    }
+  }
+  report(rounds);
+} finally {
+  await database.release();
+}
+
+async function measure(scenario: Scenario): Promise<Measurement> {
+  const url = new URL(database.url);
+  url.pathname = "/inturn_bench";
+  await administer("drop database if exists inturn_bench with (force)");
+  await administer("create database inturn_bench");
+  await migrateDatabase(url.href);
+  return await scenario.measure(url.href, Math.max(1, Math.round((scenario.events * Number(flags.percent)) / 100)));
+}
+
+async function administer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  await client.query(statement);
+  await client.end();
+}
+
+function report(rounds: Map<string, number[]>): void {
+  const rows = wanted.map(({ name, what }) => {
+    const rates = (rounds.get(name) ?? []).toSorted((a, b) => a - b);
+    return {
+      scenario: name,
+      eventsPerSecond: Math.round(rates[Math.floor(rates.length / 2)] ?? 0),
+      runs: rates.map((rate) => Math.round(rate)),
+      what,
+    };
+  });
+  if (flags.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
+  else
+    for (const row of rows)
+      process.stdout.write(
+        `${row.scenario.padEnd(12)} ${String(row.eventsPerSecond).padStart(8)} events/s  ${row.what}\n`,
+      );
+}

@@ -1,0 +1,172 @@
+/**
+ * What is measured. Each scenario gets an empty, migrated database and reports how many events took how long; starting
+ * processes and making the backlog are not part of it.
+ */
+import { Logger, run, runMigrations } from "graphile-worker";
+import pg from "pg";
+import { readSettings, type Settings } from "../src/config/settings.ts";
+import { createWorkload } from "../src/domain/workload.ts";
+import { startFleet } from "../src/service/fleet.ts";
+import { runLoad } from "../src/service/load.ts";
+
+/** One measurement. */
+export interface Measurement {
+  readonly events: number;
+  readonly seconds: number;
+}
+
+/** One thing to measure. */
+export interface Scenario {
+  readonly name: string;
+  readonly what: string;
+  /** How many events a full run takes. */
+  readonly events: number;
+  measure(url: string, events: number): Promise<Measurement>;
+}
+
+const ACCOUNTS = 1_000;
+const SEED = 42;
+
+/** All of them, in the order of the report. */
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: "ingest-500",
+    what: "HTTP ingest, arrays of 500, 4 connections, durable",
+    events: 100_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 500, connections: 4 }),
+  },
+  {
+    name: "ingest-1",
+    what: "HTTP ingest, single events, 64 connections, durable",
+    events: 40_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 1, connections: 64 }),
+  },
+  {
+    name: "drain",
+    what: "2 workers settle a backlog, no-op handler",
+    events: 100_000,
+    measure: measureDrain,
+  },
+  {
+    name: "end-to-end",
+    what: "HTTP to settled, all at once: API, 2 workers, load generator, no-op handler",
+    events: 100_000,
+    measure: measureEndToEnd,
+  },
+  {
+    name: "queue-name",
+    what: "for comparison: graphile-worker alone, one job per event, queue_name = account, no-op",
+    events: 3_000,
+    measure: measureQueueName,
+  },
+];
+
+function settingsFor(url: string): Settings {
+  return { ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0 }), databaseUrl: url };
+}
+
+async function measureIngest(
+  url: string,
+  load: { events: number; batch: number; connections: number },
+): Promise<Measurement> {
+  const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 0 });
+  try {
+    const { events, seconds } = await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, ...load });
+    return { events, seconds };
+  } finally {
+    await fleet.stop();
+  }
+}
+
+async function measureDrain(url: string, events: number): Promise<Measurement> {
+  return await withClient(url, async (client) => {
+    const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
+    for (let start = 0; start < events; start += 1_000) {
+      const part = workload.events.slice(start, start + 1_000);
+      const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
+      await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
+    }
+    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2 });
+    try {
+      await untilSettled(client, events);
+    } finally {
+      await fleet.stop();
+    }
+    return await readSpan(client, "min(started_at)");
+  });
+}
+
+async function measureEndToEnd(url: string, events: number): Promise<Measurement> {
+  return await withClient(url, async (client) => {
+    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2 });
+    try {
+      await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, events, batch: 500, connections: 4 });
+      await untilSettled(client, events);
+    } finally {
+      await fleet.stop();
+    }
+    return await readSpan(client, "min(received_at)");
+  });
+}
+
+async function measureQueueName(url: string, events: number): Promise<Measurement> {
+  await runMigrations({ connectionString: url });
+  return await withClient(url, async (client) => {
+    const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
+    await client.query(
+      `select count(*) from graphile_worker.add_jobs(array(
+         select row('noop', '{}'::json, queue, null, null, null, null, null)::graphile_worker.job_spec
+         from unnest($1::text[]) as queue))`,
+      [workload.events.map((event) => event.accountId)],
+    );
+    const { promise: allDone, resolve } = Promise.withResolvers<void>();
+    let done = 0;
+    const startedMs = performance.now();
+    const runner = await run({
+      connectionString: url,
+      concurrency: 100,
+      maxPoolSize: 20,
+      noHandleSignals: true,
+      logger: new Logger(() => () => undefined),
+      parsedCronItems: [],
+      taskList: {
+        noop: () => {
+          done += 1;
+          if (done === events) resolve();
+        },
+      },
+    });
+    await Promise.race([allDone, runner.promise]);
+    const seconds = (performance.now() - startedMs) / 1_000;
+    await runner.stop();
+    return { events: done, seconds };
+  });
+}
+
+async function withClient<Result>(url: string, work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+async function untilSettled(client: pg.Client, events: number): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ settled: string }>(
+      "select sum(processed_seq) as settled from inturn.accounts",
+    );
+    if (Number(rows[0]?.settled) >= events) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** By the database's clock, which knows nothing of our polling. */
+async function readSpan(client: pg.Client, from: "min(started_at)" | "min(received_at)"): Promise<Measurement> {
+  const { rows } = await client.query<{ events: string; seconds: string }>(
+    `select count(processed_at) as events, extract(epoch from max(processed_at) - ${from}) as seconds from inturn.events`,
+  );
+  return { events: Number(rows[0]?.events), seconds: Number(rows[0]?.seconds) };
+}

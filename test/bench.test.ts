@@ -1,0 +1,23 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withDatabase } from "./support/database.ts";
+import { runProcess } from "./support/process.ts";
+
+test(
+  "the benchmark still measures every scenario",
+  withDatabase(async (db) => {
+    const script = new URL("../bench/run.ts", import.meta.url).pathname;
+    const { code, stdout, stderr } = await runProcess(
+      ["--iterations", "1", "--percent", "1", "--json"],
+      { DATABASE_URL: db.url },
+      { script },
+    );
+    assert.equal(code, 0, stderr);
+    const rows = JSON.parse(stdout) as { scenario: string; eventsPerSecond: number }[];
+    assert.deepEqual(
+      rows.map((row) => row.scenario),
+      ["ingest-500", "ingest-1", "drain", "end-to-end", "queue-name"],
+    );
+    for (const row of rows) assert.ok(row.eventsPerSecond > 0, row.scenario);
+  }),
+);
