@@ -17,7 +17,7 @@ dt { color: var(--dim); font-size: .85rem; } dd { margin: 0; font-size: 1.25rem;
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .4rem .75rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; } th { color: var(--dim); font-weight: 600; font-size: .85rem; }
-td.number, th.number { text-align: right; } td.data { white-space: normal; overflow-wrap: anywhere; font-family: ui-monospace, monospace; font-size: .85rem; }
+td.number, th.number { text-align: right; } td.data { white-space: normal; overflow-wrap: anywhere; min-width: 16rem; font-family: ui-monospace, monospace; font-size: .85rem; }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 nav { margin: 1rem 0; display: flex; gap: 1rem; }`;
 

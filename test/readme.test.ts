@@ -1,0 +1,88 @@
+/**
+ * The README's promises to a newcomer: its commands exist, its SQL and its requests run as they stand there.
+ */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import pg from "pg";
+import { createProgram } from "../src/cli/main.ts";
+import { describeSettings } from "../src/config/settings.ts";
+import { withDatabase } from "./support/database.ts";
+import { startProcess } from "./support/process.ts";
+
+const readme = await readFile("README.md", "utf8");
+
+function blocks(language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(
+    ([, text]) => text ?? "",
+  );
+}
+
+function rowsOf(heading: string): string[][] {
+  const section = readme.split(`### ${heading}\n`)[1]?.split(/^#/m)[0] ?? "";
+  const lines = section.split("\n").filter((line) => line.startsWith("| `"));
+  return lines.map((line) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim().replace(/^`(.*)`$/, "$1")),
+  );
+}
+
+test("every npm script that is mentioned exists, and every command is mentioned", async () => {
+  const { scripts } = JSON.parse(await readFile("package.json", "utf8")) as { scripts: Record<string, string> };
+  for (const [, name] of readme.matchAll(/npm run (?:-s )?([a-z:]+)/g))
+    assert.ok(scripts[name ?? ""], `npm run ${name}`);
+  const commands = createProgram().commands.map((command) => command.name());
+  assert.deepEqual(
+    rowsOf("Commands").map(([name]) => name),
+    commands,
+  );
+  for (const command of commands) assert.equal(scripts[command], `node src/cli/main.ts ${command}`);
+});
+
+test("the table of settings is the settings", () => {
+  assert.deepEqual(
+    rowsOf("Settings"),
+    describeSettings().map(({ variable, default: value, description }) => [variable, value, description]),
+  );
+});
+
+test(
+  "the SQL runs as it stands",
+  withDatabase(async (db) => {
+    const client = new pg.Client({ connectionString: db.url });
+    await client.connect();
+    const sql = blocks("sql");
+    assert.equal(sql.length, 2);
+    for (const text of sql) await client.query(text);
+    await client.end();
+    assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [
+      { account_id: "a1", events: 3 },
+      { account_id: "b7", events: 1 },
+    ]);
+  }),
+);
+
+const hasCurl = await promisify(execFile)("curl", ["--version"]).then(
+  () => true,
+  () => false,
+);
+
+test(
+  "the requests run as they stand",
+  { skip: hasCurl ? false : "there is no curl here" },
+  withDatabase(async (db) => {
+    const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: db.url });
+    const { url = "" } = await server.ready;
+    const script = blocks("sh").find((block) => block.includes("curl")) ?? "";
+    const local = script.replaceAll("http://127.0.0.1:8000", url);
+    const { stdout } = await promisify(execFile)("bash", ["-ec", local]);
+    assert.equal(stdout.match(/HTTP\/1\.1 202/g)?.length, 2);
+    assert.match(stdout, /\{"accountId":"a1","seq":1,"duplicate":false\}/);
+    assert.match(stdout, /"seq":2,.*"data":2\}/);
+    assert.equal(await server.stop(), 0);
+  }),
+);
