@@ -209,6 +209,11 @@ test(
     assert.equal(await late.options.ledger.settle(settlement), undefined);
     assert.equal(await late.options.ledger.giveBack({ accountId: "a", epoch: 1, failure: null, started: true }), false);
     assert.deepEqual(await accountRow(db, "a"), before);
+    // The same worker, once late and once rightful: only the epoch tells its two leases apart.
+    const own = { accountId: "a", failure: null, started: true };
+    assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 1 }), false);
+    assert.deepEqual(await accountRow(db, "a"), before);
+    assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 2 }), true);
   }),
 );
 
