@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { parse } from "yaml";
-import { createProgram } from "../src/cli/main.ts";
+import { createProgram } from "../src/cli/program.ts";
 
 interface Service {
   readonly image: string;

@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import pg from "pg";
-import { createProgram } from "../src/cli/main.ts";
+import { createProgram } from "../src/cli/program.ts";
 import { describeSettings } from "../src/config/settings.ts";
 import { withDatabase } from "./support/database.ts";
 import { startProcess } from "./support/process.ts";

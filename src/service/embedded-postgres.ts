@@ -170,18 +170,22 @@ async function runServerTool(server: Server, tool: string, args: string[]): Prom
 
 /** The tools, and the server that they start, write to its log: a pipe to us would be inherited and held open. */
 async function exitCodeOf(server: Server, tool: string, args: string[]): Promise<number> {
-  await using log = await open(server.log, "a");
-  await handOver(server.log, server.user);
-  const { promise, resolve: done, reject } = Promise.withResolvers<number>();
-  const child = spawn(join(server.bin, tool), args, {
-    ...server.user,
-    cwd: "/", // The tools refuse a working directory that their user cannot enter.
-    stdio: ["ignore", log.fd, log.fd],
-    env: { LC_ALL: "C" },
-  });
-  child.on("error", reject);
-  child.on("exit", (code) => done(code ?? 1));
-  return await promise;
+  const log = await open(server.log, "a");
+  try {
+    await handOver(server.log, server.user);
+    const { promise, resolve: done, reject } = Promise.withResolvers<number>();
+    const child = spawn(join(server.bin, tool), args, {
+      ...server.user,
+      cwd: "/", // The tools refuse a working directory that their user cannot enter.
+      stdio: ["ignore", log.fd, log.fd],
+      env: { LC_ALL: "C" },
+    });
+    child.on("error", reject);
+    child.on("exit", (code) => done(code ?? 1));
+    return await promise;
+  } finally {
+    await log.close();
+  }
 }
 
 async function findFreePort(): Promise<number> {

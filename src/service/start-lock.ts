@@ -1,4 +1,4 @@
-import { open, readFile, rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf } from "../errors/database.ts";
 
@@ -18,8 +18,7 @@ export async function withLockFile<Result>(file: string, work: () => Promise<Res
 
 async function take(file: string): Promise<boolean> {
   try {
-    await using handle = await open(file, "wx");
-    await handle.writeFile(String(process.pid));
+    await writeFile(file, String(process.pid), { flag: "wx" });
     return true;
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;

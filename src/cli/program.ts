@@ -1,0 +1,33 @@
+/**
+ * The program: every command with its flags. main.ts runs it; tests and docs read it.
+ */
+import { Command } from "commander";
+import { createDemoCommand } from "./demo.ts";
+import { createLoadCommand } from "./load.ts";
+import { createMigrateCommand } from "./migrate.ts";
+import { createServeCommand } from "./serve.ts";
+import { createStartCommand } from "./start.ts";
+import { createVerifyCommand } from "./verify.ts";
+import { createWorkCommand } from "./work.ts";
+
+const COMMANDS = [
+  createDemoCommand,
+  createStartCommand,
+  createServeCommand,
+  createWorkCommand,
+  createMigrateCommand,
+  createLoadCommand,
+  createVerifyCommand,
+];
+
+/** The whole program; its commands end the process only by returning or throwing. */
+export function createProgram(): Command {
+  const program = new Command("inturn")
+    .description(
+      "Events in over HTTP, kept in PostgreSQL, each account's events handled strictly in the order they arrived.",
+    )
+    .showHelpAfterError("(--help lists what there is)");
+  for (const createCommand of COMMANDS) program.addCommand(createCommand());
+  for (const command of [program, ...program.commands]) command.exitOverride();
+  return program;
+}
