@@ -49,6 +49,8 @@ interface Load {
   readonly options: LoadOptions;
   readonly pool: Pool;
   readonly startedMs: number;
+  /** Events that have been given their moment. */
+  due: number;
   sent: number;
   requests: number;
   retries: number;
@@ -68,7 +70,16 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     bodyTimeout: ANSWER_MS_MAX,
     headersTimeout: ANSWER_MS_MAX,
   });
-  const load: Load = { options, pool, startedMs: performance.now(), sent: 0, requests: 0, retries: 0, duplicates: 0 };
+  const load: Load = {
+    options,
+    pool,
+    startedMs: performance.now(),
+    due: 0,
+    sent: 0,
+    requests: 0,
+    retries: 0,
+    duplicates: 0,
+  };
   try {
     await Promise.all(laneUp(workload, options.connections).map((lane) => sendLane(load, lane)));
   } finally {
@@ -105,7 +116,9 @@ async function sendLane(load: Load, lane: readonly WorkloadEvent[]): Promise<voi
 async function keepRate(load: Load, count: number): Promise<void> {
   const { rate, signal } = load.options;
   if (rate === undefined) return;
-  const dueMs = load.startedMs + ((load.sent + count) / rate) * 1_000;
+  // Taken before waiting: lanes that wait at the same time must not all wait for the same moment.
+  load.due += count;
+  const dueMs = load.startedMs + (load.due / rate) * 1_000;
   const waitMs = dueMs - performance.now();
   if (waitMs > 1) await sleep(waitMs, undefined, signal === undefined ? {} : { signal });
 }
