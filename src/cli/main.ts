@@ -16,6 +16,8 @@ async function main(): Promise<void> {
   } catch (error) {
     process.exitCode = report(error);
   }
+  // A handler may have left things open, a pool or a timer: they must not keep a worker alive that has stopped or failed.
+  process.exit();
 }
 
 /** Tells what went wrong and returns the exit code. */

@@ -38,7 +38,5 @@ export function createWorkCommand(): Command {
       } finally {
         await database.release();
       }
-      // A handler may have left things open, a pool or a timer: they must not keep a stopped worker alive.
-      process.exit();
     });
 }
