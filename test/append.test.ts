@@ -82,6 +82,24 @@ test(
 );
 
 test(
+  "one server stores what it receives in parallel in the order in which it came",
+  withDatabase(async (db) => {
+    const appender = createAppender(db.database);
+    const order: number[] = [];
+    const appended = await Promise.all(
+      oneTo(300).map(async (n) => {
+        // Some come in the same round of events, some while earlier ones are being committed.
+        for (let rounds = n % 7; rounds > 0; rounds--) await new Promise((resolve) => setImmediate(resolve));
+        order.push(n);
+        return await appender.append([event("a", n), event(`b${n}`, n)]);
+      }),
+    );
+    assert.equal(appended.length, 300);
+    assert.deepEqual(await storedData(db, "a"), order);
+  }),
+);
+
+test(
   "the same id is stored once in its account, in one batch, in later ones, and fifty at a time",
   withDatabase(async (db) => {
     const appender = createAppender(db.database);

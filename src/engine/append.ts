@@ -8,15 +8,13 @@ import { GroupCommit } from "./group-commit.ts";
 /** Stores events; requests that arrive together share one transaction. */
 export interface Appender {
   /**
-   * Stores these events, all or none, in their order. Resolves after the commit.
+   * Stores these events, all or none, in their order, after everything that was handed in before them. Resolves after
+   * the commit.
    *
    * @throws InturnError `overloaded` when too much waits already; database errors as they come
    */
   append(events: readonly NewEvent[]): Promise<readonly Appended[]>;
 }
-
-/** Two: while one batch waits for the disk the next one runs. Measured in bench/README.md. */
-const IN_FLIGHT_MAX = 2;
 
 /** Events that may wait in memory; some seconds of work for the database. */
 const WAITING_EVENTS_MAX = 50_000;
@@ -25,7 +23,6 @@ const WAITING_EVENTS_MAX = 50_000;
 export function createAppender(database: Database): Appender {
   const group = new GroupCommit<readonly NewEvent[], readonly Appended[]>({
     weightMax: APPEND_EVENTS_MAX,
-    inFlightMax: IN_FLIGHT_MAX,
     weigh: (events) => events.length,
     isItemsFault: isBadData,
     commit: async (requests) => {

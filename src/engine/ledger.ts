@@ -22,12 +22,9 @@ export interface Ledger {
 /** Accounts in one statement; the row locks it takes are held until it commits. */
 const BATCH_ACCOUNTS_MAX = 500;
 
-/** Two of each kind: while one waits for the disk the next one runs. Measured in bench/README.md. */
-const IN_FLIGHT_MAX = 1;
-
 /** Creates the ledger of one worker. */
 export function createLedger(database: Database, workerId: string): Ledger {
-  const batches = { weightMax: BATCH_ACCOUNTS_MAX, inFlightMax: IN_FLIGHT_MAX };
+  const batches = { weightMax: BATCH_ACCOUNTS_MAX };
   const claims = new GroupCommit<string, Claimed | undefined>({
     ...batches,
     commit: async (accountIds) => {

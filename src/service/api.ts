@@ -15,7 +15,7 @@ export interface Api {
   close(): Promise<void>;
 }
 
-/** Appends take two connections; the others read. */
+/** Appends take one connection; the others read. */
 const CONNECTIONS_MAX = 8;
 
 /** A request must have arrived whole after this long. */
