@@ -1,34 +1,24 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { useDatabase } from "../service/database.ts";
 import { type DemoReport, runDemo } from "../service/demo.ts";
-import { jsonOption, wholeNumberOption } from "./options.ts";
+import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { createProgress, formatNumber, print, printFacts, say } from "./output.ts";
 import { listenForStop } from "./stop.ts";
 
-interface DemoFlags {
-  readonly events: number;
-  readonly accounts: number;
+interface DemoFlags extends WorkloadFlags {
   readonly handlerMs: number;
   readonly workers: number;
-  readonly seed: number;
-  readonly connections: number;
-  readonly batch: number;
   readonly concurrency?: number;
   readonly json?: boolean;
 }
 
 /** `demo`: the whole system in one command. */
 export function createDemoCommand(): Command {
-  return new Command("demo")
-    .description("send events over HTTP, handle them in order with several worker processes, and verify the result")
-    .addOption(
-      wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }),
-    )
-    .addOption(
-      wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }),
-    )
+  const command = new Command("demo").description(
+    "send events over HTTP, handle them in order with several worker processes, and verify the result",
+  );
+  return addWorkloadOptions(command, { batch: 500 })
     .addOption(
       wholeNumberOption("--handler-ms <ms>", "how long the handler of one event takes", {
         least: 0,
@@ -37,17 +27,6 @@ export function createDemoCommand(): Command {
       }),
     )
     .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 2 }))
-    .addOption(
-      wholeNumberOption("--seed <number>", "of the random choice of accounts", {
-        least: 0,
-        most: 2 ** 31 - 1,
-        default: 42,
-      }),
-    )
-    .addOption(wholeNumberOption("--connections <number>", "HTTP connections", { least: 1, most: 500, default: 4 }))
-    .addOption(
-      wholeNumberOption("--batch <events>", "events per request", { least: 1, most: APPEND_EVENTS_MAX, default: 500 }),
-    )
     .addOption(
       wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", {
         least: 1,

@@ -1,4 +1,5 @@
-import { InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 
 /** An option that takes a whole number within limits. */
 export function wholeNumberOption(
@@ -17,4 +18,39 @@ export function wholeNumberOption(
 /** `--json`: data for scripts. */
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON object to standard output");
+}
+
+/** What the flags of {@link addWorkloadOptions} say. */
+export interface WorkloadFlags {
+  readonly events: number;
+  readonly accounts: number;
+  readonly seed: number;
+  readonly connections: number;
+  readonly batch: number;
+}
+
+/** The flags of every command that sends a workload. */
+export function addWorkloadOptions(command: Command, defaults: { batch: number }): Command {
+  return command
+    .addOption(
+      wholeNumberOption("--events <number>", "how many events", { least: 1, most: 10_000_000, default: 10_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--accounts <number>", "over how many accounts", { least: 1, most: 1_000_000, default: 1_000 }),
+    )
+    .addOption(
+      wholeNumberOption("--seed <number>", "of the random choice of accounts", {
+        least: 0,
+        most: 2 ** 31 - 1,
+        default: 42,
+      }),
+    )
+    .addOption(wholeNumberOption("--connections <number>", "HTTP connections", { least: 1, most: 500, default: 4 }))
+    .addOption(
+      wholeNumberOption("--batch <events>", "events per request; 1 sends single events", {
+        least: 1,
+        most: APPEND_EVENTS_MAX,
+        default: defaults.batch,
+      }),
+    );
 }

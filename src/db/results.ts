@@ -1,7 +1,7 @@
 /**
  * Reading what happened, from the public views alone.
  */
-import { and, asc, count, eq, gt, type InferSelectViewModel, inArray, sql } from "drizzle-orm";
+import { and, asc, count, eq, getViewSelectedFields, gt, type InferSelectViewModel, inArray, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import type { Database } from "./pool.ts";
 import { accountResults, eventResults, orderViolations, runSummary } from "./views.ts";
@@ -42,7 +42,7 @@ export async function listEvents(
   database: Database,
   page: { accountId: string; afterSeq: number; limit: number },
 ): Promise<(Omit<EventResult, "data"> & { data: string })[]> {
-  const { data: _parsed, ...columns } = eventColumns();
+  const { data: _parsed, ...columns } = getViewSelectedFields(eventResults);
   return await drizzle(database)
     .select({ ...columns, data: sql<string>`${eventResults.data}::text` })
     .from(eventResults)
@@ -84,35 +84,4 @@ export async function readRunSummary(database: Database): Promise<RunSummary> {
   const [summary] = await drizzle(database).select().from(runSummary);
   if (summary === undefined) throw new Error("inturn.run_summary has no row");
   return summary;
-}
-
-function eventColumns() {
-  const {
-    accountId,
-    seq,
-    eventId,
-    type,
-    data,
-    receivedAt,
-    startedAt,
-    processedAt,
-    attempts,
-    state,
-    waitMs,
-    durationMs,
-  } = eventResults;
-  return {
-    accountId,
-    seq,
-    eventId,
-    type,
-    data,
-    receivedAt,
-    startedAt,
-    processedAt,
-    attempts,
-    state,
-    waitMs,
-    durationMs,
-  };
 }
