@@ -109,6 +109,11 @@ test(
     }
     const deep = `{"accountId":"a","data":${"[".repeat(200)}${"]".repeat(200)}}`;
     assert.equal((await problemOf(await post(app, deep)))[0], 422);
+    const deepWithNumbers = deep.replace('"a"', '"a1e5"').replaceAll("[".repeat(200), "[".repeat(300_000));
+    assert.equal(
+      (await problemOf(await post(app, deepWithNumbers.replaceAll("]".repeat(200), "]".repeat(300_000)))))[0],
+      422,
+    );
     const tooMany = JSON.stringify(Array.from({ length: 2_001 }, () => good));
     assert.equal((await problemOf(await post(app, tooMany)))[0], 422);
     assert.deepEqual(await db.query("select * from inturn.event_results"), []);
@@ -196,7 +201,14 @@ test(
     for (const query of ["limit=-1", "limit=1e9", "limit[]=1", "limit=0", "limit=1001", "color=red"]) {
       assert.equal((await problemOf(await app.request(`/v1/accounts?${query}`)))[1], "query_invalid", query);
     }
-    assert.equal((await problemOf(await app.request("/v1/accounts/a/events?after=x")))[1], "query_invalid");
+    for (const path of [
+      "/v1/accounts/a/events?after=x",
+      "/v1/accounts?after=%00",
+      "/results?after=%00",
+      "/results?after=%ff",
+    ]) {
+      assert.deepEqual((await problemOf(await app.request(path))).slice(0, 2), [400, "query_invalid"], path);
+    }
   }),
 );
 
@@ -239,9 +251,11 @@ test("without a database the server is alive, not ready, and answers 503 with Re
     connectionsMax: 1,
     onError: () => undefined,
   });
-  const app = createApp({ appender: createAppender(database), database, log });
+  const app = createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) });
   assert.equal((await app.request("/livez")).status, 200);
-  assert.deepEqual(await problemOf(await app.request("/readyz")), [503, "database_unavailable", []]);
+  for (const path of ["/readyz", "/v1/accounts", "/v1/accounts/a", "/results"]) {
+    assert.deepEqual(await problemOf(await app.request(path)), [503, "database_unavailable", []], path);
+  }
   const refused = await post(app, '{"accountId":"a","data":1}');
   assert.equal(refused.headers.get("retry-after"), "1");
   assert.deepEqual(await problemOf(refused), [503, "database_unavailable", []]);
@@ -277,6 +291,7 @@ test(
     assert.match(await raw(`${head}Content-Length: 5\r\nContent-Length: 6\r\n\r\n{"a":1}`), /^HTTP\/1\.1 400/);
     assert.match(await raw(`${head}Content-Length: -1\r\n\r\n`), /^HTTP\/1\.1 400/);
     assert.match(await raw(`${head}Content-Length: 99999999\r\n\r\n`), /^HTTP\/1\.1 413/);
+    assert.match(await raw("GET http://elsewhere.example/livez HTTP/1.1\r\nHost: x\r\n\r\n"), /^HTTP\/1\.1 400/);
     await raw(`${head}Content-Length: 100\r\n\r\n{"accountId":"half","data":`);
     const after = await fetch(`${api.url}/v1/events`, {
       method: "POST",

@@ -15,17 +15,18 @@ const UNAVAILABLE_PG = new Set([
   "Query read timeout",
 ]);
 
-/** The SQLSTATE or system code of an error, if it has one. */
+/** The SQLSTATE or system code of an error, or of what caused it (drizzle wraps what the database said). */
 export function codeOf(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
-  return typeof code === "string" ? code : undefined;
+  if (!(error instanceof Error)) return undefined;
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : codeOf(error.cause);
 }
 
 /** Whether the same request may succeed once the database is back. */
 export function isUnavailable(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== undefined) return UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.has(code);
-  return error instanceof Error && UNAVAILABLE_PG.has(error.message);
+  return error instanceof Error && (UNAVAILABLE_PG.has(error.message) || isUnavailable(error.cause));
 }
 
 /** Whether the values themselves are at fault: bad data (22), a constraint (23), or a limit of PostgreSQL (54). */

@@ -16,6 +16,7 @@ const ERROR_CODES = [
   "query_invalid",
   "path_invalid",
   "body_missing",
+  "body_incomplete",
   "body_too_large",
   "json_malformed",
   "media_type_unsupported",

@@ -26,7 +26,7 @@ export interface AppOptions {
 export function createApp(options: AppOptions): Hono {
   const { appender, database, log } = options;
   const app = new Hono({ strict: true });
-  app.use(refuseUnreadablePath);
+  app.use(refuseUnreadableAddress);
   route(app, "POST", "/v1/events", (c) => postEvents(c, appender));
   route(app, "GET", "/v1/accounts", (c) => getAccounts(c, database));
   route(app, "GET", "/v1/accounts/:id", (c) => getAccount(c, database));
@@ -65,21 +65,28 @@ async function getReadiness(c: Context, database: Database): Promise<Response> {
   throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
 }
 
-/** A path that no text spells, or with a NUL in it, is refused before anything is looked up by it. */
-async function refuseUnreadablePath(c: Context, next: () => Promise<void>): Promise<void> {
-  const raw = c.req.url.slice(c.req.url.indexOf("/", 8)).split("?", 1)[0] ?? "";
-  if (raw.includes("%")) {
-    const path = decode(raw);
-    if (path === undefined || path.includes("\0"))
-      throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
+/**
+ * An address that no text spells, has a NUL in it, or names another host (a proxy's form), is refused before anything is
+ * looked up by it.
+ */
+async function refuseUnreadableAddress(c: Context, next: () => Promise<void>): Promise<void> {
+  const { incoming } = (c.env ?? {}) as { incoming?: { url?: string } };
+  if (incoming?.url?.startsWith("/") === false) {
+    throw new InturnError("path_invalid", "The request names a whole URL; this is no proxy: send the path alone.");
   }
+  const address = c.req.url.slice(c.req.url.indexOf("/", "https://".length));
+  const [path = "", query = ""] = address.split(/\?(.*)/s, 2);
+  if (!isReadable(path)) throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
+  if (!isReadable(query))
+    throw new InturnError("query_invalid", "The query has a percent-encoding that spells no text.");
   await next();
 }
 
-function decode(text: string): string | undefined {
+function isReadable(encoded: string): boolean {
+  if (!encoded.includes("%")) return true;
   try {
-    return decodeURIComponent(text);
+    return !decodeURIComponent(encoded).includes("\0");
   } catch {
-    return undefined;
+    return false;
   }
 }

@@ -27,7 +27,10 @@ export async function readJsonText(c: Context): Promise<string> {
       `Send the body as it is: Content-Encoding ${JSON.stringify(encoding)} is not understood.`,
     );
   }
-  const bytes = await readBytes(c);
+  const bytes = await readBytes(c).catch((cause: unknown) => {
+    if (cause instanceof InturnError) throw cause;
+    throw new InturnError("body_incomplete", "The request ended before its body did; nothing was stored.", { cause });
+  });
   if (bytes.byteLength === 0)
     throw new InturnError("body_missing", "The request has no body; send one event or an array of events.");
   try {

@@ -7,6 +7,8 @@ import { type Fault, InturnError } from "../errors/error.ts";
 /** Deeper nesting than this is refused: the limits of parsers further down the road are unknown. */
 const JSON_DEPTH_MAX = 100;
 
+const TOO_DEEP = `is nested deeper than ${JSON_DEPTH_MAX} levels`;
+
 /** Any number that might not survive as a double: many digits, an exponent, or a minus zero. May also match inside a string. */
 const DELICATE_NUMBER = /[\d.]{16}|\d[eE]|-0/;
 
@@ -35,6 +37,11 @@ function parse(text: string): unknown {
       ? JSON.parse(text, keepNumberText as Parameters<typeof JSON.parse>[1])
       : JSON.parse(text);
   } catch (cause) {
+    // Only the parser's recursion can overflow here.
+    if (cause instanceof RangeError)
+      throw new InturnError("event_invalid", `The JSON ${TOO_DEEP}; nothing was stored.`, {
+        faults: [{ where: "", message: TOO_DEEP }],
+      });
     throw new InturnError(
       "json_malformed",
       `The body is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`,
@@ -58,7 +65,7 @@ function findUnstorable(value: unknown, pointer: string, depth: number, faults: 
   if (checkStrings && typeof value === "string") return addStringFault(value, pointer, faults);
   if (typeof value !== "object" || value === null) return;
   if (depth >= JSON_DEPTH_MAX) {
-    faults.push({ where: pointer, message: `is nested deeper than ${JSON_DEPTH_MAX} levels` });
+    faults.push({ where: pointer, message: TOO_DEEP });
     return;
   }
   for (const [key, inner] of Object.entries(value)) {

@@ -8,6 +8,7 @@ import { type ErrorCode, InturnError } from "../errors/error.ts";
 
 const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   body_missing: 400,
+  body_incomplete: 400,
   json_malformed: 400,
   path_invalid: 400,
   query_invalid: 400,
