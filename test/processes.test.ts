@@ -63,7 +63,10 @@ test(
       await appendTo(
         db,
         accounts.flatMap((accountId, i) =>
-          Array.from({ length: 1 + (i % 3) }, () => ({ accountId, data: { ms: round === 0 ? 400 : (i * round) % 7 } })),
+          Array.from({ length: 1 + (i % 3) }, () => ({
+            accountId,
+            data: { ms: round === 0 ? 1_000 : (i * round) % 7 },
+          })),
         ),
       );
     }
@@ -138,7 +141,7 @@ test(
     const [first] = await startWorkers(db, 1);
     await appendTo(
       db,
-      Array.from({ length: 4 }, () => ({ accountId: "a", data: { ms: 300 } })),
+      [1_500, 10, 10, 10].map((ms) => ({ accountId: "a", data: { ms } })),
     );
     await until("the first event has started", async () => (await readEffects(db)).length === 1);
     assert.equal(await first?.stop(), 0);
@@ -180,10 +183,7 @@ test(
   withDatabase(async (db) => {
     await createEffects(db);
     const [doomed] = await startWorkers(db, 1, { INTURN_LEASE_MS: "1000" });
-    await appendTo(db, [
-      ...Array.from({ length: 3 }, () => ({ accountId: "a", data: { ms: 400 } })),
-      { accountId: "b" },
-    ]);
+    await appendTo(db, [...[10, 3_000, 10].map((ms) => ({ accountId: "a", data: { ms } })), { accountId: "b" }]);
     await until("the second event has started", async () =>
       (await readEffects(db)).some(({ accountId, seq }) => accountId === "a" && seq === 2),
     );
