@@ -56,6 +56,27 @@ test(
 );
 
 test(
+  "a demo that is interrupted stops all its parts and says so without a stack",
+  withDatabase(
+    async (db) => {
+      const demo = startProcess(["demo", "--events", "500"], { DATABASE_URL: db.url });
+      await until("it is under way", async () => {
+        const there = await db.query("select to_regclass('inturn.workers') is not null as yes");
+        return (
+          there[0]?.["yes"] === true &&
+          (await db.query("select from inturn.accounts where state = 'running'")).length > 0
+        );
+      });
+      demo.child.kill("SIGINT");
+      assert.equal(await demo.ended, 1);
+      assert.match(demo.output.stderr, /inturn: stopped before it was done\n$/);
+      assert.deepEqual(await db.query("select * from inturn.workers"), []);
+    },
+    { empty: true },
+  ),
+);
+
+test(
   "verify exits 1 and names the places when the promise was broken",
   withDatabase(async (db) => {
     const load = (n: number) => JSON.stringify({ run: "1", n });

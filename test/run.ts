@@ -1,6 +1,6 @@
 /**
  * Runs the tests: brings a PostgreSQL up (a server of our own, unless TEST_DATABASE_URL names one), makes the template
- * that each test clones, and hands over to Node's test runner. `npm test -- test/http.test.ts` runs one file.
+ * that each test clones, and hands over to Node's test runner. `npm run test:only -- test/http.test.ts` runs one file.
  */
 import { spawn } from "node:child_process";
 import { glob } from "node:fs/promises";

@@ -27,6 +27,10 @@ function report(error: unknown): number {
     say(`inturn: ${error.message} [${error.code}]`);
     return error.code === "settings_invalid" ? EXIT_BAD_USAGE : EXIT_FAILED;
   }
+  if (error instanceof Error && error.name === "AbortError") {
+    say("inturn: stopped before it was done");
+    return EXIT_FAILED;
+  }
   say(`inturn: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return EXIT_FAILED;
 }

@@ -12,12 +12,12 @@ export function listenForStop(): AbortSignal {
   const controller = new AbortController();
   const stop = () => {
     if (controller.signal.aborted) process.exit(EXIT_FORCED);
-    controller.abort(new Error("told to stop"));
+    controller.abort();
   };
   for (const signal of SIGNALS) process.on(signal, stop);
   // Unreferenced: listening to the parent is no reason to stay.
   process.channel?.unref();
-  process.once("disconnect", () => controller.abort(new Error("the parent is gone")));
+  process.once("disconnect", () => controller.abort());
   return controller.signal;
 }
 

@@ -28,7 +28,7 @@ export function withDatabase(
 ): () => Promise<void> {
   return async () => {
     const serverUrl = process.env["TEST_DATABASE_URL"];
-    if (serverUrl === undefined) throw new Error("Run tests with: npm test -- test/<file>");
+    if (serverUrl === undefined) throw new Error("Run it with: npm run test:only -- test/<file>");
     const name = `test_${randomBytes(6).toString("hex")}`;
     await administer(serverUrl, `create database ${name} template ${options.empty === true ? "template0" : TEMPLATE}`);
     const url = databaseUrl(serverUrl, name);
