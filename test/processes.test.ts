@@ -237,3 +237,29 @@ test(
     assert.equal(await worker?.stop(), 0);
   }),
 );
+
+test(
+  "an account whose stored events are damaged stops there and says why; the others go on",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    await appendTo(
+      db,
+      ["a", "a", "a", "b"].map((accountId) => ({ accountId })),
+    );
+    await db.query("delete from inturn.events where account_id = 'a' and seq = 2");
+    const [worker] = await startWorkers(db, 1);
+    const damaged = await until("the damage is told", async () => {
+      const [row] = await db.query<{ state: string; processed: number; head_error: string | null }>(
+        "select state, processed, head_error from inturn.account_results where account_id = 'a'",
+      );
+      return row?.state === "retrying" && row;
+    });
+    assert.equal(damaged.processed, 1);
+    assert.match(damaged.head_error ?? "", /account a lacks seq 2/);
+    await until("b is processed", async () =>
+      (await readEffects(db)).some((effect) => effect.accountId === "b" && effect.ended),
+    );
+    assert.deepEqual(seqsByAccount(await readEffects(db)), { a: [1], b: [1] });
+    assert.equal(await worker?.stop(), 0);
+  }),
+);

@@ -33,6 +33,9 @@ const CONNECTIONS_MAX = 6;
 /** Between two tries to give an account back while the database is away. */
 const GIVE_BACK_RETRY_MS = 500;
 
+/** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
+const BROKEN_TURN_REST_MS = 1_000;
+
 /** Between two tries of a recovery loop that failed. */
 const RECOVERY_RETRY_MS = 500;
 
@@ -143,15 +146,16 @@ export class Worker {
       await runTurn(turn, accountId);
     } catch (error) {
       log.error({ err: error, accountId }, "a turn broke off; its account is given back");
-      await this.#giveBackAtLast(accountId);
+      await this.#giveBackAtLast(accountId, error instanceof Error ? error.message : String(error));
     }
   }
 
   /** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
-  async #giveBackAtLast(accountId: string): Promise<void> {
+  async #giveBackAtLast(accountId: string, why: string): Promise<void> {
+    const failure = { message: `the turn broke off: ${why}`, retryInMs: BROKEN_TURN_REST_MS };
     while (!this.#abandoned.signal.aborted) {
       try {
-        await this.#ledger.giveBack({ accountId, epoch: null, failure: null, started: true });
+        await this.#ledger.giveBack({ accountId, epoch: null, failure, started: true });
         return;
       } catch (error) {
         this.#options.log.debug({ err: error, accountId }, "cannot give the account back yet");
