@@ -7,6 +7,15 @@ import { composeWorker } from "./src/service/work.ts";
 
 const settings = readSettings(process.env);
 const log = createLog({ level: settings.logLevel, name: "work" });
-const { preset } = await composeWorker({ settings, databaseUrl: settings.databaseUrl ?? "", log });
+const databaseUrl = settings.databaseUrl ?? "";
+const { worker, preset } = await composeWorker({ settings, databaseUrl, log }, (error) => void endProcess(error));
 
 export default preset satisfies GraphileConfig.Preset;
+
+/** graphile-worker gave up: what is in hand is finished, and this process makes room for another one. */
+async function endProcess(error: unknown): Promise<void> {
+  log.fatal({ err: error }, "graphile-worker gave up");
+  await worker.drained();
+  await worker.close();
+  process.exit(1);
+}

@@ -263,3 +263,55 @@ test(
     assert.equal(await worker?.stop(), 0);
   }),
 );
+
+/** Makes the next completion of a graphile job fail, as when its connection is terminated. */
+async function failOneCompletion(db: TestDatabase): Promise<void> {
+  await db.query("create sequence public.completions");
+  await db.query(`create function public.fail_once() returns trigger language plpgsql security definer as $$ begin
+    if nextval('public.completions') = 1 then raise exception 'terminated' using errcode = '57P01'; end if; return null;
+  end $$`);
+  await db.query(`create trigger fail_once before delete on graphile_worker._private_jobs
+    for each statement execute function public.fail_once()`);
+}
+
+for (const [name, start] of [
+  ["work", (db: TestDatabase) => startProcess(["work"], environmentFor(db))],
+  [
+    "plain graphile-worker",
+    (db: TestDatabase) => startProcess([], environmentFor(db), { script: GRAPHILE_WORKER, cwd: PROJECT }),
+  ],
+] as const) {
+  test(
+    `when graphile-worker gives up, ${name} finishes what it has in hand, signs off and exits 1: it never lingers`,
+    withDatabase(async (db) => {
+      await createEffects(db);
+      await failOneCompletion(db);
+      const worker = start(db);
+      await until("it is there", async () => (await db.query("select from inturn.workers")).length === 1);
+      await appendTo(db, [{ accountId: "slow", data: { ms: 1_000 } }]);
+      await until("the slow one has started", async () => (await readEffects(db)).length === 1);
+      await appendTo(db, [{ accountId: "quick" }]);
+      assert.equal(await worker.ended, 1);
+      assert.deepEqual(await db.query("select * from inturn.workers"), []);
+      assert.deepEqual(seqsByAccount(await readEffects(db)), { quick: [1], slow: [1] });
+    }),
+  );
+}
+
+test(
+  "an account whose claim got lost with its answer is given back by the worker that unknowingly holds it",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const [worker] = await startWorkers(db, 1);
+    // As such a claim leaves it: running, held by a worker that lives and knows nothing of it.
+    await db.query("insert into inturn.events (account_id, seq, data, received_at) values ('a', 1, '{}', now())");
+    await db.query(`insert into inturn.accounts (id, last_seq, state, epoch, head_attempts, lease_worker, state_since)
+      select 'a', 1, 'running', 1, 1, id, now() - interval '1 minute' from inturn.workers`);
+    await untilProcessed(db);
+    assert.deepEqual(
+      (await readEffects(db)).map(({ seq, epoch, attempt }) => [seq, epoch, attempt]),
+      [[1, 2, 1]],
+    );
+    assert.equal(await worker?.stop(), 0);
+  }),
+);

@@ -66,7 +66,8 @@ export async function reconcileOnce(database: Database): Promise<Reconciled | nu
   const client = await database.connect();
   let broken: unknown;
   try {
-    await client.query("begin");
+    // A process that is stopped in the middle must not keep the others from reconciling for longer than this.
+    await client.query("begin; set local idle_in_transaction_session_timeout = '1s'");
     const { rows } = await client.query<{ mine: boolean }>("select pg_try_advisory_xact_lock($1) as mine", [
       RECONCILER_LOCK,
     ]);

@@ -34,3 +34,21 @@ export async function renewWorkerLease(
 export async function removeWorker(database: Database, workerId: string): Promise<void> {
   await database.query("delete from inturn.workers where id = $1", [workerId]);
 }
+
+/** A lease that the database says a worker holds. */
+export interface HeldLease {
+  readonly accountId: string;
+  readonly epoch: number;
+}
+
+/** The leases that this worker has held for longer than `heldMs`. */
+export async function listHeldLeases(database: Database, workerId: string, heldMs: number): Promise<HeldLease[]> {
+  const { rows } = await database.query<HeldLease>({
+    name: "inturn_list_held_leases",
+    text: `
+      select a.id as "accountId", a.epoch from inturn.accounts as a
+      where a.state = 'running' and a.lease_worker = $1 and a.state_since < clock_timestamp() - $2 * interval '1 millisecond'`,
+    values: [workerId, heldMs],
+  });
+  return rows;
+}

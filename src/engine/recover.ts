@@ -5,14 +5,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
 import { type Reconciled, reconcileOnce } from "../db/reconcile.ts";
-import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
+import { listHeldLeases, renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
+import type { Ledger } from "./ledger.ts";
 
 /** Between two passes of the reconciler, at least. */
 const RECONCILE_INTERVAL_MS = 1_000;
 
 /** The reconciler rests ten times as long as it worked: on a huge backlog it takes a tenth of one connection at most. */
 const REST_PER_WORK = 10;
+
+/** A lease this old belongs to a turn, or to nobody. */
+const STRAY_MS = 1_000;
 
 /** A lease is renewed three times before it would run out. */
 const RENEWALS_PER_LEASE = 3;
@@ -53,6 +57,22 @@ export async function renewPass(options: {
   const { entered } = await renewWorkerLease(options.database, options.worker, options.leaseMs);
   if (entered) options.onLost();
   return options.leaseMs / RENEWALS_PER_LEASE;
+}
+
+/**
+ * Gives back what the database says this worker holds and the worker knows nothing of: a claim whose answer was lost may
+ * commit after everybody has stopped waiting for it. Returns how many there were.
+ */
+export async function giveBackStrays(options: {
+  database: Database;
+  ledger: Ledger;
+  workerId: string;
+  isInHand: (accountId: string) => boolean;
+}): Promise<number> {
+  const held = await listHeldLeases(options.database, options.workerId, STRAY_MS);
+  const strays = held.filter(({ accountId }) => !options.isInHand(accountId));
+  await Promise.all(strays.map((lease) => options.ledger.giveBack({ ...lease, failure: null, started: false })));
+  return strays.length;
 }
 
 function putRight(reconciled: Reconciled): number {

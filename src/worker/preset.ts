@@ -26,6 +26,7 @@ const CONNECTIONS_MAX = 6;
  * Creates the preset that runs this worker.
  *
  * @param options.concurrency jobs at once; a job lasts as long as its turn
+ * @param options.onFatal hears that graphile-worker gave up. It takes no more jobs then, and may never end by itself
  */
 export function createPreset(options: {
   worker: Worker;
@@ -33,11 +34,12 @@ export function createPreset(options: {
   concurrency: number;
   shutdownMs: number;
   log: Log;
+  onFatal: (error: unknown) => void;
 }): GraphileConfig.Preset {
   const { worker, log } = options;
   return {
     extends: [WorkerPreset],
-    plugins: [createPlugin(worker, log)],
+    plugins: [createPlugin(worker, log, options.onFatal)],
     worker: {
       connectionString: options.databaseUrl,
       schema: "graphile_worker",
@@ -56,13 +58,14 @@ export function createPreset(options: {
 }
 
 /** Ties the worker's life to graphile-worker's: it starts with the pool, stops with it, and closes after its last job. */
-function createPlugin(worker: Worker, log: Log): GraphileConfig.Plugin {
+function createPlugin(worker: Worker, log: Log, onFatal: (error: unknown) => void): GraphileConfig.Plugin {
   return {
     name: "InturnPlugin",
     version: "1.0.0",
     worker: {
       middleware: {
         init(next, { ctx }) {
+          ctx.events.on("pool:fatalError", ({ error }) => onFatal(error));
           ctx.events.on("pool:create", ({ workerPool }) => {
             worker.start().catch((error: unknown) => {
               log.fatal({ err: error }, "the worker could not start; is the database migrated?");

@@ -10,7 +10,7 @@ import { type Database, openDatabase } from "../db/pool.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
-import { every, reconcilePass, renewPass } from "../engine/recover.ts";
+import { every, giveBackStrays, reconcilePass, renewPass } from "../engine/recover.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
 
@@ -93,6 +93,11 @@ export class Worker {
       .catch(() => undefined);
   }
 
+  /** Resolves when no account is in hand any more: after `beginStop`, within the time to stop. */
+  async drained(): Promise<void> {
+    while (this.#inHand.size > 0) await Promise.all(this.#inHand.values());
+  }
+
   /** After the last turn: ends the loops, takes the worker off the list and closes its connections. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
@@ -110,7 +115,16 @@ export class Worker {
     await this.#renew(() => undefined);
     const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
     void every({ ...loop, name: "renewing the lease" }, () => this.#renew(() => this.#abandonAll()));
-    void every({ ...loop, name: "reconciling" }, () => reconcilePass(this.#database, log));
+    void every({ ...loop, name: "reconciling" }, async () => {
+      const strays = await giveBackStrays({
+        database: this.#database,
+        ledger: this.#ledger,
+        workerId: this.#identity.id,
+        isInHand: (accountId) => this.#inHand.has(accountId),
+      });
+      if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
+      return await reconcilePass(this.#database, log);
+    });
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
   }
 
