@@ -33,7 +33,10 @@ test("PostgreSQL is healthy before the migration, the migration done before API 
   assert.ok(postgres?.healthcheck !== undefined);
   assert.deepEqual(migrate?.depends_on, { postgres: { condition: "service_healthy" } });
   for (const service of [api, worker]) {
-    assert.deepEqual(service?.depends_on, { migrate: { condition: "service_completed_successfully" } });
+    assert.deepEqual(service?.depends_on, {
+      postgres: { condition: "service_healthy" },
+      migrate: { condition: "service_completed_successfully" },
+    });
   }
   assert.deepEqual(api?.ports, ["127.0.0.1:8000:8000"]);
 });

@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { type LoadReport, runLoad } from "../service/load.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { createProgress, formatNumber, print, printFacts } from "./output.ts";
@@ -14,7 +14,7 @@ interface LoadFlags extends WorkloadFlags {
 export function createLoadCommand(): Command {
   const command = new Command("load")
     .description("send events of random accounts to a running API; each carries its number within its account")
-    .option("--url <url>", "where the API listens", "http://127.0.0.1:8000");
+    .option("--url <url>", "where the API listens", parseUrl, "http://127.0.0.1:8000");
   return addWorkloadOptions(command, { batch: 100 })
     .addOption(wholeNumberOption("--rate <events>", "events per second at most", { least: 1, most: 1_000_000 }))
     .addOption(jsonOption())
@@ -29,6 +29,11 @@ export function createLoadCommand(): Command {
       if (json === true) print(JSON.stringify(report));
       else printReport(report);
     });
+}
+
+function parseUrl(text: string): string {
+  if (/^https?:/.test(text) && URL.canParse(text)) return text;
+  throw new InvalidArgumentError("It takes an address such as http://127.0.0.1:8000.");
 }
 
 function printReport(report: LoadReport): void {

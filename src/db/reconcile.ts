@@ -64,6 +64,7 @@ const WAKE_FORGOTTEN = `
  */
 export async function reconcileOnce(database: Database): Promise<Reconciled | null> {
   const client = await database.connect();
+  let open = true;
   let broken: unknown;
   try {
     // A process that is stopped in the middle must not keep the others from reconciling for longer than this.
@@ -76,6 +77,7 @@ export async function reconcileOnce(database: Database): Promise<Reconciled | nu
     const takenOver = await client.query<{ accounts: number }>(TAKE_OVER);
     const woken = await client.query<{ accounts: number }>(WAKE_FORGOTTEN);
     await client.query("commit");
+    open = false;
     return {
       workersExpired: expired.rowCount ?? 0,
       takenOver: takenOver.rows[0]?.accounts ?? 0,
@@ -86,7 +88,7 @@ export async function reconcileOnce(database: Database): Promise<Reconciled | nu
     throw error;
   } finally {
     // Whatever ended the pass early, this connection must not carry an open transaction back into the pool.
-    if (broken === undefined) await client.query("rollback").catch((error: unknown) => (broken = error));
+    if (open && broken === undefined) await client.query("rollback").catch((error: unknown) => (broken = error));
     client.release(broken !== undefined);
   }
 }

@@ -16,14 +16,17 @@ export interface Appender {
   append(events: readonly NewEvent[]): Promise<readonly Appended[]>;
 }
 
-/** Events that may wait in memory; some seconds of work for the database. */
-const WAITING_EVENTS_MAX = 50_000;
+/** What may wait in memory, in events of common size; some seconds of work for the database. */
+const WAITING_WEIGHT_MAX = 50_000;
+
+/** Characters of data that weigh as much as one event: a batch carries 8 MB of it at most, beyond its first request. */
+const CHARACTERS_PER_WEIGHT = 4_096;
 
 /** Creates an appender over a pool. */
 export function createAppender(database: Database): Appender {
   const group = new GroupCommit<readonly NewEvent[], readonly Appended[]>({
     weightMax: APPEND_EVENTS_MAX,
-    weigh: (events) => events.length,
+    weigh: weightOf,
     isItemsFault: isBadData,
     commit: async (requests) => {
       const appended = await appendEvents(database, requests.flat());
@@ -33,13 +36,14 @@ export function createAppender(database: Database): Appender {
   });
   return {
     async append(events) {
-      if (group.waitingWeight + events.length > WAITING_EVENTS_MAX) {
-        throw new InturnError(
-          "overloaded",
-          `${group.waitingWeight} events are waiting to be stored; try again shortly`,
-        );
+      if (group.waitingWeight + weightOf(events) > WAITING_WEIGHT_MAX) {
+        throw new InturnError("overloaded", "too many events are waiting to be stored; try again shortly");
       }
       return await group.submit(events);
     },
   };
+}
+
+function weightOf(events: readonly NewEvent[]): number {
+  return events.reduce((weight, event) => weight + 1 + Math.floor(event.data.length / CHARACTERS_PER_WEIGHT), 0);
 }

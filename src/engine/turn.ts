@@ -168,12 +168,24 @@ function goesOn(turn: Turn, event: StoredEvent, settled: Settled | undefined): b
 
 async function retryLater(turn: Turn, event: StoredEvent, error: unknown): Promise<void> {
   const retryInMs = backoffMs({ attempt: turn.attempt, firstMs: turn.backoffFirstMs, random: Math.random() });
-  turn.log.warn(
-    { ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, retryInMs, err: error },
-    "the handler failed; the account waits",
-  );
-  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const message = textOf(error);
+  const { attempt } = turn;
+  const failed = { ...leaseOf(turn), seq: event.seq, attempt, retryInMs, error: message };
+  turn.log.warn(failed, "the handler failed; the account waits");
   await turn.ledger.giveBack({ ...leaseOf(turn), failure: { message, retryInMs }, started: true });
+}
+
+/** Characters of an error that are logged and kept: a handler may throw a whole document. */
+const ERROR_LENGTH_MAX = 2_000;
+
+/** What a handler threw, as text. It may have thrown anything, even what cannot be turned into text. */
+function textOf(error: unknown): string {
+  try {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    return text.slice(0, ERROR_LENGTH_MAX);
+  } catch {
+    return "something was thrown that cannot be turned into text";
+  }
 }
 
 async function giveBackUnstarted(turn: Turn): Promise<void> {

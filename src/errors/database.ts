@@ -2,9 +2,21 @@
  * What a database error means to us, decided by SQLSTATE or system code and never by its text.
  */
 
-/** Classes and codes that say "not now": connection trouble (08), out of resources (53), operator intervention (57P). */
-const UNAVAILABLE_SQLSTATE = /^(08|53|57P)/;
-const UNAVAILABLE_SYSTEM = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "ENOENT", "EHOSTUNREACH"]);
+/**
+ * Classes and codes that say "not now": connection trouble (08), out of resources (53), operator intervention (57P), a
+ * time-out (57014, 55P03), a deadlock or serialization failure (40), a server that only reads (25006).
+ */
+const UNAVAILABLE_SQLSTATE = /^(08|53|57P|57014|55P03|40|25006)/;
+const UNAVAILABLE_SYSTEM = new Set([
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "ENOENT",
+  "EHOSTUNREACH",
+]);
 
 /** pg rejects with these plain errors, without a code, when a connection ends or cannot be had in time. */
 const UNAVAILABLE_PG = new Set([

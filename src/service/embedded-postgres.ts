@@ -6,7 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { appendFile, chown, mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { appendFile, chown, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import pg from "pg";
@@ -100,9 +100,12 @@ async function initialise(server: Server, folder: string): Promise<string> {
   const password = randomBytes(24).toString("base64url");
   await writeFile(file, password, { mode: 0o600 });
   await handOver(file, server.user);
+  // Made beside its place and moved there when it is whole: a start that is killed half-way leaves nothing half-made.
+  const fresh = `${server.data}.new`;
+  await rm(fresh, { recursive: true, force: true });
   const initdb = [
     "-D",
-    server.data,
+    fresh,
     "-U",
     USER,
     `--pwfile=${file}`,
@@ -111,7 +114,8 @@ async function initialise(server: Server, folder: string): Promise<string> {
     "--no-locale",
   ];
   await runServerTool(server, "initdb", initdb);
-  await appendFile(join(server.data, "postgresql.conf"), CONFIGURATION);
+  await appendFile(join(fresh, "postgresql.conf"), CONFIGURATION);
+  await rename(fresh, server.data);
   return password;
 }
 
