@@ -4,18 +4,12 @@
 import { readSettings } from "./src/config/settings.ts";
 import { createLog } from "./src/log/log.ts";
 import { composeWorker } from "./src/service/work.ts";
+import { createStandalonePreset } from "./src/worker/standalone.ts";
 
 const settings = readSettings(process.env);
 const log = createLog({ level: settings.logLevel, name: "work" });
 const databaseUrl = settings.databaseUrl ?? "";
-const { worker, preset } = await composeWorker({ settings, databaseUrl, log }, (error) => void endProcess(error));
 
-export default preset satisfies GraphileConfig.Preset;
-
-/** graphile-worker gave up: what is in hand is finished, and this process makes room for another one. */
-async function endProcess(error: unknown): Promise<void> {
-  log.fatal({ err: error }, "graphile-worker gave up");
-  await worker.drained();
-  await worker.close();
-  process.exit(1);
-}
+export default createStandalonePreset(
+  await composeWorker({ settings, databaseUrl, log }),
+) satisfies GraphileConfig.Preset;

@@ -69,7 +69,7 @@ async function measureIngest(
   url: string,
   load: { events: number; batch: number; connections: number },
 ): Promise<Measurement> {
-  const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 0 });
+  const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 0, say: () => undefined });
   try {
     const { events, seconds } = await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, ...load });
     return { events, seconds };
@@ -86,7 +86,7 @@ async function measureDrain(url: string, events: number): Promise<Measurement> {
       const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
       await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
     }
-    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2 });
+    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2, say: () => undefined });
     try {
       await untilSettled(client, events);
     } finally {
@@ -98,7 +98,7 @@ async function measureDrain(url: string, events: number): Promise<Measurement> {
 
 async function measureEndToEnd(url: string, events: number): Promise<Measurement> {
   return await withClient(url, async (client) => {
-    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2 });
+    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2, say: () => undefined });
     try {
       await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, events, batch: 500, connections: 4 });
       await untilSettled(client, events);

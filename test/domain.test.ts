@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { BACKOFF_MS_MAX, backoffMs } from "../src/domain/backoff.ts";
+import { backoffMs } from "../src/domain/backoff.ts";
+import { createRules, judgeFailure, type RetryRule } from "../src/domain/failure.ts";
 import { shouldYield, TURN_EVENTS_MAX, TURN_MS_MAX } from "../src/domain/turn.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 
+const mostMs = 600_000;
+
 test("the wait doubles from attempt to attempt, between one half and the whole of it, up to its limit", () => {
-  const longest = (attempt: number) => backoffMs({ attempt, firstMs: 1_000, random: 0.999_999_9 });
-  const shortest = (attempt: number) => backoffMs({ attempt, firstMs: 1_000, random: 0 });
+  const longest = (attempt: number) => backoffMs({ attempt, firstMs: 1_000, mostMs, random: 0.999_999_9 });
+  const shortest = (attempt: number) => backoffMs({ attempt, firstMs: 1_000, mostMs, random: 0 });
   assert.deepEqual([1, 2, 3, 4].map(longest), [1_000, 2_000, 4_000, 8_000]);
   assert.deepEqual([1, 2, 3, 4].map(shortest), [500, 1_000, 2_000, 4_000]);
   fc.assert(
@@ -15,8 +18,8 @@ test("the wait doubles from attempt to attempt, between one half and the whole o
       fc.integer({ min: 1, max: 1_000_000 }),
       fc.double({ min: 0, max: 0.999, noNaN: true }),
       (attempt, random) => {
-        const wait = backoffMs({ attempt, firstMs: 1_000, random });
-        assert.ok(wait >= 500 && wait <= BACKOFF_MS_MAX, String(wait));
+        const wait = backoffMs({ attempt, firstMs: 1_000, mostMs, random });
+        assert.ok(wait >= 500 && wait <= mostMs, String(wait));
       },
     ),
   );
@@ -45,4 +48,34 @@ test("a seed gives the same workload every time, numbered within each account", 
   assert.deepEqual(workload.eventsByAccount, seen);
   assert.equal(workload.longest, Math.max(...seen.values()));
   assert.equal(workload.events.length, 10_000);
+});
+
+const rule: RetryRule = {
+  attemptsMax: 3,
+  backoffMs: 1_000,
+  backoffMsMax: 60_000,
+  handlerTimeoutMs: 1_000,
+  failurePolicy: "block",
+  parkMs: 5_000,
+};
+
+test("a failure leads to another attempt while there are some, then to what the policy says", () => {
+  const judge = (attempt: number, wish?: { never: true } | { inMs: number }, policy = rule.failurePolicy) =>
+    judgeFailure({ rule: { ...rule, failurePolicy: policy }, attempt, ...(wish && { wish }), random: 0 });
+  assert.deepEqual(
+    [1, 2, 3, 4].map((attempt) => judge(attempt)),
+    [{ then: "retry", inMs: 500 }, { then: "retry", inMs: 1_000 }, { then: "block" }, { then: "block" }],
+  );
+  assert.deepEqual(judge(1, { never: true }), { then: "block" });
+  assert.deepEqual(judge(1, { never: true }, "dead-letter"), { then: "dead-letter" });
+  assert.deepEqual(judge(3, undefined, "park"), { then: "park", forMs: 5_000 });
+  assert.deepEqual(judge(1, { inMs: 77 }), { then: "retry", inMs: 77 });
+  assert.deepEqual(judge(3, { inMs: 77 }), { then: "block" }, "a wish does not outlast the attempts");
+});
+
+test("each event type has its rule, and what it does not say is as for all", () => {
+  const ruleOf = createRules(rule, { slow: { attemptsMax: 1 }, constructor: { parkMs: 9 } });
+  assert.deepEqual(ruleOf("slow"), { ...rule, attemptsMax: 1 });
+  assert.deepEqual(ruleOf("constructor"), { ...rule, parkMs: 9 });
+  for (const type of [null, "other", "toString"]) assert.equal(ruleOf(type), rule);
 });

@@ -15,6 +15,13 @@ function createGate() {
   };
 }
 
+const never = {
+  isLocked: () => false,
+  accountsOf: () => [],
+  findLocked: async () => new Set<string>(),
+  waitMsMax: 0,
+};
+
 const nextRound = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 test("what arrives while a batch is being committed shares the next one", async () => {
@@ -22,6 +29,7 @@ test("what arrives while a batch is being committed shares the next one", async 
   const batches: number[][] = [];
   const group = new GroupCommit<number, number>({
     weightMax: 100,
+    detour: never,
     commit: async (items) => {
       batches.push([...items]);
       await gate.pass();
@@ -52,6 +60,7 @@ test("every item is committed exactly once, in order, within the limits, and hea
       let inFlight = 0;
       const group = new GroupCommit<{ index: number; weight: number }, number>({
         weightMax,
+        detour: never,
         weigh: (item) => item.weight,
         commit: async (batch) => {
           inFlight += 1;
@@ -80,6 +89,7 @@ test("every item is committed exactly once, in order, within the limits, and hea
 test("an item at fault fails alone; an error that is nobody's fault fails the batch", async () => {
   const group = new GroupCommit<string, string>({
     weightMax: 100,
+    detour: never,
     isItemsFault: (error) => error instanceof RangeError,
     commit: async (items) => {
       if (items.includes("down")) throw new Error("the database is away");
@@ -93,4 +103,53 @@ test("an item at fault fails alone; an error that is nobody's fault fails the ba
     );
   assert.deepEqual(await outcomes("a", "bad", "b"), ["a!", "bad item", "b!"]);
   assert.deepEqual(await outcomes("a", "down"), ["the database is away", "the database is away"]);
+});
+
+/** A database in which some accounts are locked: a commit that needs one of them fails, and all of it with it. */
+function createLockable() {
+  const locked = new Set<string>();
+  const committed: string[] = [];
+  const lockTimeout = new Error("lock timeout");
+  const accountOf = (item: string) => item.slice(0, 1);
+  const group = new GroupCommit<string, string>({
+    weightMax: 100,
+    commit: async (items) => {
+      await nextRound();
+      if (items.some((item) => locked.has(accountOf(item)))) throw lockTimeout;
+      committed.push(...items);
+      return items.map((item) => `${item}!`);
+    },
+    detour: {
+      isLocked: (error) => error === lockTimeout,
+      accountsOf: (item) => [accountOf(item)],
+      findLocked: async (accounts) => new Set(accounts.filter((account) => locked.has(account))),
+      waitMsMax: 200,
+    },
+  });
+  return { locked, committed, lockTimeout, group };
+}
+
+test("a locked account holds up nobody else, and its own items come in their order once it is free", async () => {
+  const { locked, committed, group } = createLockable();
+  locked.add("s");
+  const stuck = ["s1", "s2"].map((item) => group.submit(item));
+  assert.deepEqual(await Promise.all(["a1", "b1"].map((item) => group.submit(item))), ["a1!", "b1!"]);
+  stuck.push(group.submit("s3"));
+  assert.deepEqual(await Promise.all(["a2", "b2"].map((item) => group.submit(item))), ["a2!", "b2!"]);
+  assert.deepEqual(committed, ["a1", "b1", "a2", "b2"]);
+  locked.delete("s");
+  assert.deepEqual(await Promise.all(stuck), ["s1!", "s2!", "s3!"]);
+  assert.deepEqual(committed.slice(4), ["s1", "s2", "s3"]);
+});
+
+test("an account that stays locked for too long fails its items, with what the database said", async () => {
+  const { locked, committed, lockTimeout, group } = createLockable();
+  locked.add("s");
+  const outcomes = await Promise.allSettled(["s1", "a1", "s2"].map((item) => group.submit(item)));
+  assert.deepEqual(outcomes, [
+    { status: "rejected", reason: lockTimeout },
+    { status: "fulfilled", value: "a1!" },
+    { status: "rejected", reason: lockTimeout },
+  ]);
+  assert.deepEqual(committed, ["a1"]);
 });

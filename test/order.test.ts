@@ -9,7 +9,9 @@ import fc from "fast-check";
 import { appendEvents } from "../src/db/append.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
 import { renewWorkerLease } from "../src/db/workers.ts";
+import type { RetryRule } from "../src/domain/failure.ts";
 import { createLedger, type Ledger } from "../src/engine/ledger.ts";
+import { createTransactions } from "../src/engine/transactions.ts";
 import { runTurn, type TurnOptions } from "../src/engine/turn.ts";
 import { createLog } from "../src/log/log.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
@@ -17,15 +19,31 @@ import { oneTo } from "./support/effects.ts";
 
 const log = createLog({ level: "silent", name: "test" });
 
+const rule: RetryRule = {
+  attemptsMax: 1_000,
+  backoffMs: 1,
+  backoffMsMax: 1,
+  handlerTimeoutMs: 60_000,
+  failurePolicy: "block",
+  parkMs: 60_000,
+};
+
+/** What a settle says of an event that went well. */
+const settled = { outcome: "processed", error: null, attempts: 1, startedUs: 0, durationMs: 1, yields: false } as const;
+
+/** Retries that nobody lives to see. */
+const slowly = (): RetryRule => ({ ...rule, backoffMs: 60_000, backoffMsMax: 60_000 });
+
 /** A worker without graphile-worker around it. */
 async function createTestWorker(
   db: TestDatabase,
   onSettled: (accountId: string, seq: number) => void = () => undefined,
 ) {
   const id = randomUUID();
-  const renew = () => renewWorkerLease(db.database, { id, host: "test", pid: 1, concurrency: 10 }, 60_000);
+  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
+  const renew = () => renewWorkerLease(db.database, identity, 60_000);
   await renew();
-  const plain = createLedger(db.database, id);
+  const plain = createLedger({ database: db.database, workerId: id, hopeless: AbortSignal.abort() });
   const ledger: Ledger = {
     ...plain,
     async settle(settlement) {
@@ -36,11 +54,14 @@ async function createTestWorker(
   };
   const options: TurnOptions = {
     ledger,
+    transactions: createTransactions(db.database, { idleMsMax: 10_000 }),
     handler: () => undefined,
+    ruleOf: () => rule,
     log,
-    backoffFirstMs: 1,
     isCrowded: () => false,
+    confirmed: () => undefined,
     stopping: new AbortController().signal,
+    interrupted: new AbortController().signal,
     abandoned: new AbortController().signal,
   };
   return { id, renew, options };
@@ -126,7 +147,7 @@ test(
             const worker = workers[victim % count];
             if (worker === undefined) continue;
             await expireLease(db, worker.id);
-            await reconcileOnce(db.database);
+            await reconcileOnce(db.database, { buries: true });
             await worker.renew();
           }
         })();
@@ -199,9 +220,14 @@ test(
     await appendTo(db, "a", "a");
     const stale = await late.options.ledger.claim("a");
     await expireLease(db, late.id);
-    assert.deepEqual(await reconcileOnce(db.database), { workersExpired: 1, takenOver: 1, woken: 0 });
+    assert.deepEqual(await reconcileOnce(db.database, { buries: true }), {
+      workersGone: 1,
+      takenOver: 1,
+      unparked: 0,
+      woken: 0,
+    });
     await late.renew();
-    const settlement = { accountId: "a", epoch: stale?.epoch ?? 0, seq: 1, startedUs: 0, durationMs: 1, yields: false };
+    const settlement = { ...settled, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
     // Between takeover and the next claim the epoch is still the same: the state alone must stop the late writer.
     assert.equal(await late.options.ledger.settle(settlement), undefined);
     const fresh = await next.options.ledger.claim("a");
@@ -209,10 +235,10 @@ test(
     assert.equal(fresh.attempt, 2);
     const before = await accountRow(db, "a");
     assert.equal(await late.options.ledger.settle(settlement), undefined);
-    assert.equal(await late.options.ledger.giveBack({ accountId: "a", epoch: 1, failure: null, started: true }), false);
+    assert.equal(await late.options.ledger.giveBack({ accountId: "a", epoch: 1, failure: null, startedSeq: 1 }), false);
     assert.deepEqual(await accountRow(db, "a"), before);
     // The same worker, once late and once rightful: only the epoch tells its two leases apart.
-    const own = { accountId: "a", failure: null, started: true };
+    const own = { accountId: "a", failure: null, startedSeq: 1 };
     assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 1 }), false);
     assert.deepEqual(await accountRow(db, "a"), before);
     assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 2 }), true);
@@ -225,7 +251,7 @@ test(
     const worker = await createTestWorker(db);
     await appendTo(db, "a");
     await worker.options.ledger.claim("a");
-    const settlement = { accountId: "a", seq: 1, startedUs: 0, durationMs: 1, yields: false };
+    const settlement = { ...settled, accountId: "a", seq: 1 };
     const answers = await Promise.all([
       worker.options.ledger.settle({ ...settlement, epoch: 0 }),
       worker.options.ledger.settle({ ...settlement, epoch: 1 }),
@@ -248,7 +274,7 @@ test(
       seen.push([event.seq, attempt]);
       if (event.seq === 1 && attempt < 3) throw new Error("not yet");
     };
-    await runTurn({ ...worker.options, handler, backoffFirstMs: 60_000 }, "a");
+    await runTurn({ ...worker.options, handler, ruleOf: slowly }, "a");
     assert.deepEqual(await accountRow(db, "a"), {
       state: "retrying",
       last_seq: 2,
@@ -266,7 +292,7 @@ test(
     while (seen.length < 4) {
       // The time has come: nobody sleeps to see a retry.
       await db.query("update inturn.accounts set next_attempt_at = clock_timestamp() where state = 'retrying'");
-      await runTurn({ ...worker.options, handler, backoffFirstMs: 60_000 }, "a");
+      await runTurn({ ...worker.options, handler, ruleOf: slowly }, "a");
     }
     assert.deepEqual(seen, [
       [1, 1],
@@ -298,13 +324,13 @@ test(
   withDatabase(async (db) => {
     await appendTo(db, "a", "b", "c");
     await db.query("update inturn.accounts set state_since = now() - interval '1 minute'");
-    assert.equal((await reconcileOnce(db.database))?.woken, 0);
+    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 0);
     await db.query("delete from graphile_worker._private_jobs where key in ('a#0', 'b#0')");
     await db.query(
       "update graphile_worker._private_jobs set locked_at = now() - interval '1 minute', locked_by = 'dead' where key = 'c#0'",
     );
-    assert.equal((await reconcileOnce(db.database))?.woken, 3);
-    assert.equal((await reconcileOnce(db.database))?.woken, 0);
+    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 3);
+    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 0);
     assert.deepEqual(await db.query("select key from graphile_worker.jobs where locked_at is null order by key"), [
       { key: "a#0" },
       { key: "b#0" },

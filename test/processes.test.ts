@@ -282,7 +282,7 @@ for (const [name, start] of [
   ],
 ] as const) {
   test(
-    `when graphile-worker gives up, ${name} finishes what it has in hand, signs off and exits 1: it never lingers`,
+    `when graphile-worker gives up, ${name} keeps its process and what it has in hand, and goes on with another runner`,
     withDatabase(async (db) => {
       await createEffects(db);
       await failOneCompletion(db);
@@ -291,9 +291,22 @@ for (const [name, start] of [
       await appendTo(db, [{ accountId: "slow", data: { ms: 1_000 } }]);
       await until("the slow one has started", async () => (await readEffects(db)).length === 1);
       await appendTo(db, [{ accountId: "quick" }]);
-      assert.equal(await worker.ended, 1);
+      await until("a completion has failed", async () =>
+        (await db.query<{ is_called: boolean }>("select is_called from public.completions")).some(
+          (row) => row.is_called,
+        ),
+      );
+      await appendTo(db, [{ accountId: "later" }, { accountId: "quick" }]);
+      await untilProcessed(db);
+      const effects = await readEffects(db);
+      assert.deepEqual(seqsByAccount(effects), { quick: [1, 2], slow: [1], later: [1] });
+      assert.deepEqual(
+        [...new Set(effects.map(({ pid, attempt }) => [pid, attempt].join()))],
+        [`${worker.child.pid},1`],
+      );
+      const ended = await worker.stop();
+      if (name === "work") assert.equal(ended, 0);
       assert.deepEqual(await db.query("select * from inturn.workers"), []);
-      assert.deepEqual(seqsByAccount(await readEffects(db)), { quick: [1], slow: [1] });
     }),
   );
 }

@@ -20,7 +20,7 @@ export function createServeCommand(): Command {
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();
       const log = createLog({ level: settings.logLevel, name: "serve" });
-      const database = await useDatabase({ settings, migrate: false, say });
+      const database = await useDatabase({ settings, migrate: false, say, whenAway: "go on" });
       try {
         const api = await startApi({ settings, databaseUrl: database.url, log });
         process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { useDatabase } from "../service/database.ts";
-import { startFleet } from "../service/fleet.ts";
+import { type Fleet, startFleet } from "../service/fleet.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, untilAborted } from "./stop.ts";
@@ -18,15 +18,17 @@ export function createStartCommand(): Command {
     .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
     .action(async ({ workers, ...flags }: { workers: number; host?: string; port?: number; handler?: string }) => {
       const settings = readSettings(process.env, flags);
-      const stop = listenForStop();
-      const database = await useDatabase({ settings, migrate: true, say });
+      let fleet: Fleet | undefined;
+      // Told twice: so are the parts.
+      const stop = listenForStop(async () => await fleet?.stop());
+      const database = await useDatabase({ settings, migrate: true, say, whenAway: stop });
       try {
-        const fleet = await startFleet({ settings, databaseUrl: database.url, workers });
+        fleet = await startFleet({ settings, databaseUrl: database.url, workers, say });
         say(
           `Inturn takes events at ${fleet.url}/v1/events and shows results at ${fleet.url}/results. Ctrl-C stops it.`,
         );
         try {
-          await Promise.race([untilAborted(stop), fleet.failed]);
+          await untilAborted(stop);
         } finally {
           await fleet.stop();
         }

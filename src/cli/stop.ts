@@ -6,13 +6,18 @@ const EXIT_FORCED = 1;
 
 /**
  * A signal that aborts at the first SIGINT, SIGTERM or SIGHUP, or when a parent that started us as a part of its fleet
- * is gone. The second signal ends the process at once.
+ * is gone. The second signal ends the process, after what `onForced` still has to do; more of them change nothing.
  */
-export function listenForStop(): AbortSignal {
+export function listenForStop(onForced: () => Promise<void> = async () => undefined): AbortSignal {
   const controller = new AbortController();
+  let forced = false;
   const stop = () => {
-    if (controller.signal.aborted) process.exit(EXIT_FORCED);
-    controller.abort();
+    if (!controller.signal.aborted) return controller.abort();
+    if (forced) return;
+    forced = true;
+    void onForced()
+      .catch(() => undefined)
+      .then(() => process.exit(EXIT_FORCED));
   };
   for (const signal of SIGNALS) process.on(signal, stop);
   // Unreferenced: listening to the parent is no reason to stay.

@@ -3,7 +3,7 @@ import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
-import { startWorker } from "../service/work.ts";
+import { type RunningWorker, startWorker } from "../service/work.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, untilAborted } from "./stop.ts";
@@ -27,13 +27,17 @@ export function createWorkCommand(): Command {
     )
     .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
       const settings = readSettings(process.env, flags);
-      const stop = listenForStop();
+      let worker: RunningWorker | undefined;
+      const stop = listenForStop(async () => {
+        await worker?.forceStop();
+        await worker?.stop();
+      });
       const log = createLog({ level: settings.logLevel, name: "work" });
-      const database = await useDatabase({ settings, migrate: false, say });
+      const database = await useDatabase({ settings, migrate: false, say, whenAway: stop });
       try {
-        const worker = await startWorker({ settings, databaseUrl: database.url, log });
+        worker = await startWorker({ settings, databaseUrl: database.url, log, signal: stop });
         process.send?.({ ready: true } satisfies ReadyMessage);
-        await Promise.race([untilAborted(stop), worker.ended]);
+        await untilAborted(stop);
         await worker.stop();
       } finally {
         await database.release();

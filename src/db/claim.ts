@@ -17,21 +17,21 @@ const CLAIM = {
     with worker as materialized (
       select w.id from inturn.workers as w where w.id = $2::uuid and w.lease_expires_at > clock_timestamp()
     ), held as materialized (
-      select a.id, a.state, a.next_attempt_at from inturn.accounts as a where a.id = any ($1::text[]) order by a.id for update
+      select a.id, a.state, a.next_attempt_at, a.paused_at from inturn.accounts as a where a.id = any ($1::text[]) order by a.id for update
     )
     update inturn.accounts as a
     set state = 'running', lease_worker = worker.id, epoch = a.epoch + 1, head_attempts = a.head_attempts + 1,
       next_attempt_at = null, state_since = clock_timestamp()
     from held as h, worker
-    where a.id = h.id
+    where a.id = h.id and h.paused_at is null
       and (h.state = 'scheduled' or (h.state = 'retrying' and h.next_attempt_at <= clock_timestamp()))
     returning a.id as "accountId", a.epoch, a.processed_seq as "processedSeq", a.head_attempts as attempt,
-      (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
+      a.attempts_forgiven as "attemptsForgiven", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
 };
 
 /**
- * Claims these accounts for this worker. An account that another worker runs, or that has nothing to do, is not among
- * the leases. The attempt of the head is counted here, before any handler runs, so that a crash counts.
+ * Claims these accounts for this worker. An account that another worker runs, that is paused or blocked, or that has
+ * nothing to do, is not among the leases. The attempt of the head is counted here, before any handler runs, so that a crash counts.
  */
 export async function claimAccounts(
   database: Database,

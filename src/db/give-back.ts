@@ -1,45 +1,56 @@
-import type { Database } from "./pool.ts";
+import type { Queryable } from "./pool.ts";
+
+/** What becomes of an account whose head failed. */
+export interface HeadFailure {
+  readonly message: string;
+  /** `retrying`: again after `waitMs`. `blocked`: never by itself, or, parked, set aside as a dead letter after `waitMs`. */
+  readonly state: "retrying" | "blocked";
+  readonly waitMs: number | null;
+}
 
 /** A lease that ends before its account is done. */
 export interface GiveBack {
   readonly accountId: string;
   /** The lease's epoch; null when a claim's answer was lost: then whatever lease the worker has is ended. */
   readonly epoch: number | null;
-  /** Why the head has to wait, and for how long; null when it was not its fault and it may go on at once. */
-  readonly failure: { readonly message: string; readonly retryInMs: number } | null;
-  /** Whether the head's handler was started. One that was not started loses no attempt. */
-  readonly started: boolean;
+  /** The last event whose handler was started; null for none. A head that was not started loses no attempt. */
+  readonly startedSeq: number | null;
+  /** Why the head has to wait; null when it was not its fault and it may go on at once. */
+  readonly failure: HeadFailure | null;
 }
-
-/** Characters of an error message that are kept with the account. */
-const ERROR_LENGTH_MAX = 2_000;
 
 /**
  * The wake-up of a failed head carries the time of its next attempt, so the account waits without holding anybody's place.
+ * A failure blocks only the event it speaks of: when a settle that was given up for lost did land, another one is the head.
  */
 const GIVE_BACK = {
   name: "inturn_give_back",
   text: `
     with held as materialized (
-      select i.*, a.state = 'running' and a.lease_worker = $6::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid
-      from unnest($1::text[], $2::bigint[], $3::text[], $4::double precision[], $5::boolean[])
-        as i (account_id, epoch, error, retry_in_ms, started)
+      select i.account_id, i.epoch, i.error, i.wait_ms,
+        a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
+        coalesce(a.processed_seq = i.started_seq - 1, false) as started,
+        case when i.state = 'blocked' and a.processed_seq <> i.started_seq - 1 then 'scheduled' else i.state end as next_state
+      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
     ), freed as (
       update inturn.accounts as a
-      set state = case when h.error is null then 'scheduled' else 'retrying' end,
+      set state = h.next_state,
         state_since = clock_timestamp(),
         lease_worker = null,
         head_attempts = a.head_attempts - case when h.started then 0 else 1 end,
-        head_error = coalesce(h.error, a.head_error),
-        next_attempt_at = case when h.error is not null then clock_timestamp() + h.retry_in_ms * interval '1 millisecond' end
+        head_error = case h.next_state when 'scheduled' then a.head_error else h.error end,
+        next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
+        parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
       from held as h
       where a.id = h.account_id and h.valid
-      returning a.id, a.epoch, a.next_attempt_at, h.epoch as named_epoch
+      returning a.id, a.epoch, a.next_attempt_at, a.state, a.paused_at, h.epoch as named_epoch
     ), woken as materialized (
-      select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at)) from freed as f having count(*) > 0
+      select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+      from freed as f where f.state <> 'blocked' and f.paused_at is null having count(*) > 0
     )
     select f.id as "accountId", f.named_epoch as epoch from freed as f left join woken on true`,
 };
@@ -50,22 +61,18 @@ const GIVE_BACK = {
  * @returns the leases that were still the worker's; the others had been taken over
  */
 export async function giveBackLeases(
-  database: Database,
+  database: Queryable,
   workerId: string,
   ends: readonly GiveBack[],
 ): Promise<{ accountId: string; epoch: number | null }[]> {
   const values = [
     ends.map((end) => end.accountId),
     ends.map((end) => end.epoch),
-    ends.map((end) => end.failure && storable(end.failure.message)),
-    ends.map((end) => end.failure?.retryInMs ?? null),
-    ends.map((end) => end.started),
+    ends.map((end) => end.startedSeq),
+    ends.map((end) => end.failure?.message ?? null),
+    ends.map((end) => end.failure?.waitMs ?? null),
+    ends.map((end) => end.failure?.state ?? "scheduled"),
     workerId,
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
-}
-
-/** Cuts an error's text to size and takes out the one character PostgreSQL cannot hold. */
-function storable(message: string): string {
-  return message.slice(0, ERROR_LENGTH_MAX).replaceAll("\0", "�").toWellFormed();
 }

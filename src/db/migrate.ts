@@ -51,7 +51,7 @@ export async function isMigrated(url: string): Promise<boolean> {
   try {
     await client.connect();
     const { rows } = await client.query<{ there: boolean }>(
-      "select to_regclass('inturn.run_summary') is not null and to_regclass('graphile_worker.jobs') is not null as there",
+      "select to_regclass('inturn.operator_log') is not null and to_regclass('graphile_worker.jobs') is not null as there",
     );
     return rows[0]?.there === true;
   } catch (error) {

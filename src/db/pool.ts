@@ -6,11 +6,20 @@ import pg from "pg";
 /** A pool of connections. */
 export type Database = pg.Pool;
 
+/** A pool or one connection of it: whatever runs a statement. */
+export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
+
+/** A connection inside a transaction, as `context.transaction` hands it to a handler. */
+export type TransactionClient = pg.PoolClient;
+
 /** Longest wait for a connection: past it the caller hears that the database is unavailable. */
 const CONNECT_MS_MAX = 5_000;
 
-/** Longest time one statement may take on the server. */
+/** Longest time one statement may take on the server, unless told. */
 const STATEMENT_MS_MAX = 30_000;
+
+/** A server that does not answer at all is given up this long after its statement should have been. */
+const ANSWER_MS_MAX = 2_000;
 
 /** A server that vanished without a word is noticed after about this long. */
 const SILENCE_SECONDS_MAX = 10;
@@ -29,6 +38,8 @@ const INT8 = pg.types.builtins.INT8;
  * @param options.name shown in `pg_stat_activity`
  * @param options.connectionsMax how many connections at most
  * @param options.keyedPlans for statements that only look up rows by key
+ * @param options.statementMsMax longest time one statement may take on the server
+ * @param options.lockMsMax longest wait for a row that somebody has locked; without it as long as a statement
  * @param options.onError hears about connections that break while nobody uses them
  */
 export function openDatabase(options: {
@@ -36,20 +47,25 @@ export function openDatabase(options: {
   name: string;
   connectionsMax: number;
   keyedPlans?: boolean;
+  statementMsMax?: number;
+  lockMsMax?: number;
   onError: (error: Error) => void;
 }): Database {
+  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
   const database = new pg.Pool({
     connectionString: options.url,
     application_name: options.name,
     max: options.connectionsMax,
     connectionTimeoutMillis: CONNECT_MS_MAX,
-    statement_timeout: STATEMENT_MS_MAX,
-    query_timeout: STATEMENT_MS_MAX + 5_000,
-    idle_in_transaction_session_timeout: STATEMENT_MS_MAX,
+    statement_timeout: statementMsMax,
+    query_timeout: statementMsMax + ANSWER_MS_MAX,
+    idle_in_transaction_session_timeout: statementMsMax,
+    lock_timeout: lockMsMax,
     keepAlive: true,
     keepAliveInitialDelayMillis: 1_000 * SILENCE_SECONDS_MAX,
     options: [
       `-c tcp_keepalives_idle=${SILENCE_SECONDS_MAX} -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3`,
+      `-c tcp_user_timeout=${1_000 * SILENCE_SECONDS_MAX}`,
       options.keyedPlans === true ? KEYED_PLANS : "",
     ].join(" "),
     types: createTypes(),
@@ -58,6 +74,16 @@ export function openDatabase(options: {
   database.on("error", options.onError);
   database.on("connect", (client) => client.on("error", options.onError));
   return database;
+}
+
+/** Closes a pool at once, whatever its connections are doing: for who cannot wait for an answer that may never come. */
+export async function destroyDatabase(database: Database, clients: Iterable<pg.PoolClient>): Promise<void> {
+  const ended = database.end().catch(() => undefined);
+  for (const client of clients) {
+    const { stream } = (client as unknown as { connection: { stream: { destroy(): void } } }).connection;
+    stream.destroy();
+  }
+  await ended;
 }
 
 /** A bigint of ours is a count, far below 2^53: a number is what everybody wants. */

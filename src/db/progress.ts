@@ -18,7 +18,7 @@ export async function readProgress(database: Database): Promise<Progress> {
 /** Whether the database answers and has our tables. Rejects when it does not answer. */
 export async function isReady(database: Database): Promise<boolean> {
   const { rows } = await database.query<{ ready: boolean }>(
-    "select to_regclass('inturn.run_summary') is not null as ready",
+    "select to_regclass('inturn.operator_log') is not null as ready",
   );
   return rows[0]?.ready === true;
 }
@@ -32,7 +32,7 @@ export async function hasOtherEvents(database: Database, type: string): Promise<
   return rows[0]?.found === true;
 }
 
-/** Deletes every account and every event. */
+/** Deletes every account, every event and every record of what operators did. */
 export async function clearEverything(database: Database): Promise<void> {
-  await database.query("truncate inturn.accounts, inturn.events");
+  await database.query("truncate inturn.accounts, inturn.events, inturn.operations");
 }

@@ -21,7 +21,7 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core";
-import { ACCOUNT_STATES, OUTCOMES } from "../domain/account.ts";
+import { ACCOUNT_STATES, OUTCOMES, VERBS } from "../domain/account.ts";
 
 /** Byte order: the order in which rows are locked must not depend on a locale, and comparing is cheaper. */
 const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
@@ -44,8 +44,16 @@ export const accounts = inturn.table(
     epoch: bigint("epoch", { mode: "number" }).notNull().default(0),
     leaseWorker: uuid("lease_worker"),
     headAttempts: integer("head_attempts").notNull().default(0),
+    // Attempts from before an operator's `retry`: the handler still hears of them, the limit does not.
+    attemptsForgiven: integer("attempts_forgiven").notNull().default(0),
     nextAttemptAt: moment("next_attempt_at"),
     headError: text("head_error"),
+    // A blocked head with a time is set aside as a dead letter when that has come; without one it waits for a person.
+    parkedUntil: moment("parked_until"),
+    pausedAt: moment("paused_at"),
+    // Counted here and not by an index on `events`: an index on an outcome would make every settle write to it.
+    dead: bigint("dead", { mode: "number" }).notNull().default(0),
+    skipped: bigint("skipped", { mode: "number" }).notNull().default(0),
     stateSince: moment("state_since").notNull().default(sql`clock_timestamp()`),
     createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
   },
@@ -59,6 +67,8 @@ export const accounts = inturn.table(
     check("accounts_idle_has_no_pending", sql`state <> 'idle' or processed_seq = last_seq`),
     check("accounts_running_has_worker", sql`(state = 'running') = (lease_worker is not null)`),
     check("accounts_retrying_has_time", sql`(state = 'retrying') = (next_attempt_at is not null)`),
+    check("accounts_parked_is_blocked", sql`parked_until is null or state = 'blocked'`),
+    check("accounts_set_aside_is_settled", sql`dead >= 0 and skipped >= 0 and dead + skipped <= processed_seq`),
   ],
 );
 
@@ -79,6 +89,8 @@ export const events = inturn.table(
     durationMs: doublePrecision("duration_ms"),
     attempts: integer("attempts").notNull().default(0),
     outcome: text("outcome", { enum: OUTCOMES }),
+    // Why it was set aside.
+    error: text("error"),
   },
   (t) => [
     // No foreign key to the account: checking it would lock the hottest row of the system once more for every event.
@@ -90,7 +102,10 @@ export const events = inturn.table(
   ],
 );
 
-/** One row per live worker process; its lease covers every account it runs. */
+/**
+ * One row per live worker process; its lease covers every account it runs. Its process also holds a session advisory lock
+ * under `life_key`: when that is gone and the renewals have stopped, the process is dead long before its lease runs out.
+ */
 export const workers = inturn.table(
   "workers",
   {
@@ -100,6 +115,29 @@ export const workers = inturn.table(
     concurrency: integer("concurrency").notNull(),
     startedAt: moment("started_at").notNull().default(sql`clock_timestamp()`),
     leaseExpiresAt: moment("lease_expires_at").notNull(),
+    renewedAt: moment("renewed_at").notNull().default(sql`clock_timestamp()`),
+    lifeKey: bigint("life_key", { mode: "number" }),
+    // The pool id under which graphile-worker locks the jobs of this process.
+    graphilePool: text("graphile_pool"),
   },
   (t) => [primaryKey({ name: "workers_pk", columns: [t.id] })],
+);
+
+/** What operators did, and why: one row per verb that was carried out. */
+export const operations = inturn.table(
+  "operations",
+  {
+    id: bigint("id", { mode: "number" }).generatedAlwaysAsIdentity(),
+    at: moment("at").notNull().default(sql`clock_timestamp()`),
+    verb: text("verb", { enum: VERBS }).notNull(),
+    accountId: byteOrderedText("account_id").notNull(),
+    seq: bigint("seq", { mode: "number" }),
+    who: text("who").notNull(),
+    why: text("why"),
+  },
+  (t) => [
+    primaryKey({ name: "operations_pk", columns: [t.id] }),
+    index("operations_of_account").on(t.accountId, t.id),
+    check("operations_verb_known", sql`verb in (${oneOf(VERBS)})`),
+  ],
 );

@@ -1,14 +1,19 @@
-import type { AccountState } from "../domain/account.ts";
-import type { Database } from "./pool.ts";
+import type { AccountState, Outcome } from "../domain/account.ts";
+import type { Queryable } from "./pool.ts";
 
-/** An event that was handled, by the holder of its account's lease. */
+/** An event that is done with, by the holder of its account's lease. */
 export interface Settlement {
   readonly accountId: string;
   readonly epoch: number;
   readonly seq: number;
-  /** When the handler was called, by the database's clock, in microseconds. */
-  readonly startedUs: number;
-  readonly durationMs: number;
+  readonly outcome: Outcome;
+  /** Why it was set aside; null when it was processed. */
+  readonly error: string | null;
+  /** How often its handler was started. */
+  readonly attempts: number;
+  /** When the handler was called, by the database's clock, in microseconds; null when it was not. */
+  readonly startedUs: number | null;
+  readonly durationMs: number | null;
   /** Give the account back to the others when it has more events. */
   readonly yields: boolean;
 }
@@ -27,58 +32,81 @@ export interface Settled {
  * that arrives meanwhile is either counted here or wakes the account itself. A settle names its epoch and its place;
  * it changes nothing when either is no longer the account's, which is how a worker learns that its lease is lost.
  * When the turn goes on, the attempt of the next event is counted in the same write.
+ *
+ * A settle whose answer got lost may be sent again: under its epoch nobody else can have moved the account past the
+ * event, so the repetition changes nothing and hears how the account stands.
  */
-const SETTLE = {
-  name: "inturn_settle",
-  text: `
-    with held as materialized (
-      select i.*, a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
-        a.head_attempts as attempts,
-        case when a.last_seq = i.seq then 'idle' when i.yields then 'scheduled' else 'running' end as next_state
-      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::double precision[], $6::boolean[])
-        as i (account_id, epoch, seq, started_us, duration_ms, yields)
-      join inturn.accounts as a on a.id = i.account_id
-      order by a.id
-      for update of a
-    ), settled as (
-      update inturn.accounts as a
-      set processed_seq = h.seq,
-        state = h.next_state,
-        state_since = case h.next_state when 'running' then a.state_since else clock_timestamp() end,
-        lease_worker = case h.next_state when 'running' then a.lease_worker end,
-        head_attempts = case h.next_state when 'running' then 1 else 0 end,
-        head_error = null
-      from held as h
-      where a.id = h.account_id and h.valid
-      returning h.*, clock_timestamp() as settled_at
-    ), marked as (
-      update inturn.events as e
-      set outcome = 'processed', processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts,
-        started_at = timestamptz 'epoch' + s.started_us * interval '1 microsecond'
-      from settled as s
-      where e.account_id = s.account_id and e.seq = s.seq
-    ), woken as materialized (
-      select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
-      from settled as s where s.next_state = 'scheduled' having count(*) > 0
-    )
-    select s.account_id as "accountId", s.epoch, s.next_state as state,
-      ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
-    from settled as s left join woken on true`,
-};
+const SETTLE = `
+  with held as materialized (
+    select i.*, a.state,
+      a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
+      a.epoch = i.epoch and a.processed_seq = i.seq as repeated,
+      case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state,
+      a.paused_at is not null as paused
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[])
+      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields)
+    join inturn.accounts as a on a.id = i.account_id
+    order by a.id
+    for update of a
+  ), settled as (
+    update inturn.accounts as a
+    set processed_seq = h.seq,
+      dead = a.dead + (h.outcome = 'dead')::integer,
+      skipped = a.skipped + (h.outcome = 'skipped')::integer,
+      state = h.next_state,
+      state_since = case h.next_state when 'running' then a.state_since else clock_timestamp() end,
+      lease_worker = case h.next_state when 'running' then a.lease_worker end,
+      head_attempts = case h.next_state when 'running' then 1 else 0 end,
+      attempts_forgiven = 0,
+      head_error = null
+    from held as h
+    where a.id = h.account_id and h.valid
+    returning h.*, clock_timestamp() as settled_at
+  ), marked as (
+    update inturn.events as e
+    set outcome = s.outcome, processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts, error = s.error,
+      started_at = timestamptz 'epoch' + s.started_us * interval '1 microsecond'
+    from settled as s
+    where e.account_id = s.account_id and e.seq = s.seq
+  ), woken as materialized (
+    select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
+    from settled as s where s.next_state = 'scheduled' and not s.paused having count(*) > 0
+  )
+  select s.account_id as "accountId", s.epoch, s.next_state as state,
+    ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
+  from settled as s left join woken on true
+  union all
+  select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
+  from held as h where h.repeated`;
 
 /**
  * Settles these events in one transaction, at most one of each account. An event whose lease was lost is not among the
  * answers, and nothing of it was written.
  */
-export async function settleEvents(database: Database, settlements: readonly Settlement[]): Promise<Settled[]> {
+export async function settleEvents(database: Queryable, settlements: readonly Settlement[]): Promise<Settled[]> {
+  const values = valuesOf(settlements);
+  return (await database.query<Settled>({ name: "inturn_settle", text: SETTLE, values })).rows;
+}
+
+/**
+ * Settles one event inside a transaction that is open already, together with whatever was written in it. Planned anew each
+ * time: the session is the user's, its planner settings are not ours.
+ */
+export async function settleInTransaction(client: Queryable, settlement: Settlement): Promise<Settled | undefined> {
+  return (await client.query<Settled>({ text: SETTLE, values: valuesOf([settlement]) })).rows[0];
+}
+
+function valuesOf(settlements: readonly Settlement[]): unknown[] {
   const column = <Key extends keyof Settlement>(key: Key) => settlements.map((settlement) => settlement[key]);
-  const values = [
+  return [
     column("accountId"),
     column("epoch"),
     column("seq"),
+    column("outcome"),
+    column("error"),
+    column("attempts"),
     column("startedUs"),
     column("durationMs"),
     column("yields"),
   ];
-  return (await database.query<Settled>({ ...SETTLE, values })).rows;
 }

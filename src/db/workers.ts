@@ -1,4 +1,5 @@
-import type { Database } from "./pool.ts";
+import type pg from "pg";
+import type { Database, Queryable } from "./pool.ts";
 
 /** A worker process, as the others see it. */
 export interface WorkerIdentity {
@@ -8,25 +9,40 @@ export interface WorkerIdentity {
   readonly concurrency: number;
 }
 
+/** What shows that a worker lives, and under which name graphile-worker locks its jobs. */
+export interface WorkerTies {
+  /** The key of the advisory lock that its sign of life holds; null before it had one. */
+  readonly lifeKey: number | null;
+  readonly graphilePool: string | null;
+}
+
+/** The class of the advisory locks that are signs of life; their second key is the worker's own. Arbitrary and only ours. */
+export const LIFE_LOCK_CLASS = 4_917_238;
+
+/** A renewal that takes longer has failed. */
+const RENEWAL_MS_MAX = 2_500;
+
 /**
  * Renews the worker's lease, and with it the lease of every account it runs; the first renewal enters the worker.
  *
  * @returns whether the worker had to be entered: true at a renewal means that its lease had run out
  */
 export async function renewWorkerLease(
-  database: Database,
-  worker: WorkerIdentity,
+  database: Queryable,
+  worker: WorkerIdentity & WorkerTies,
   leaseMs: number,
 ): Promise<{ entered: boolean }> {
   const { rows } = await database.query<{ entered: boolean }>({
     name: "inturn_renew_worker_lease",
     text: `
-      insert into inturn.workers as w (id, host, pid, concurrency, lease_expires_at)
-      values ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 millisecond')
-      on conflict (id) do update set lease_expires_at = excluded.lease_expires_at
+      insert into inturn.workers as w (id, host, pid, concurrency, life_key, graphile_pool, lease_expires_at)
+      values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')
+      on conflict (id) do update set life_key = excluded.life_key, graphile_pool = excluded.graphile_pool,
+        lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
       returning xmax = 0 as entered`,
-    values: [worker.id, worker.host, worker.pid, worker.concurrency, leaseMs],
-  });
+    values: [worker.id, worker.host, worker.pid, worker.concurrency, worker.lifeKey, worker.graphilePool, leaseMs],
+    query_timeout: RENEWAL_MS_MAX,
+  } as pg.QueryConfig);
   return { entered: rows[0]?.entered ?? true };
 }
 

@@ -9,6 +9,8 @@ export interface Lease {
   readonly processedSeq: number;
   /** How often the head has been started, this time included. */
   readonly attempt: number;
+  /** How many of those attempts no longer count, since a person said `retry`. */
+  readonly attemptsForgiven: number;
 }
 
 /** The key under which the outside world can recognise an event it has seen before: the same at every attempt. */

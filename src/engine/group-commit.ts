@@ -1,4 +1,5 @@
 import { setImmediate as nextRound } from "node:timers/promises";
+import { Detour, type DetourOptions } from "./detour.ts";
 
 /**
  * Group commit: many callers, few statements. While one batch is on its way to the database the next one fills, so the
@@ -16,6 +17,8 @@ export interface GroupCommitOptions<Item, Result> {
   readonly weigh?: (item: Item) => number;
   /** Whether an error is the fault of some item in the batch: then each item is committed alone, and only the faulty ones fail. */
   readonly isItemsFault?: (error: unknown) => boolean;
+  /** How items that need a locked account leave their batch. */
+  readonly detour: DetourOptions<Item>;
 }
 
 interface Waiting<Item, Result> {
@@ -28,12 +31,14 @@ interface Waiting<Item, Result> {
 /** Collects items while earlier ones are being committed; commits them in the order of their submission. */
 export class GroupCommit<Item, Result> {
   readonly #options: GroupCommitOptions<Item, Result>;
+  readonly #detour: Detour<Item>;
   #waiting: Waiting<Item, Result>[] = [];
   #waitingWeight = 0;
   #busy = false;
 
   constructor(options: GroupCommitOptions<Item, Result>) {
     this.#options = options;
+    this.#detour = new Detour(options.detour);
   }
 
   /** The total weight of what waits for a batch: the caller's measure of overload. */
@@ -76,15 +81,67 @@ export class GroupCommit<Item, Result> {
 
   /** Never rejects: every outcome goes to the item's own caller. */
   async #commit(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    const [onItsWay, free] = partition(batch, ({ item }) => this.#detour.blocks(item));
+    this.#sendRound(onItsWay);
+    if (free.length === 0) return;
     try {
-      const results = await this.#options.commit(batch.map((waiting) => waiting.item));
-      batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
+      await this.#commitTogether(free);
     } catch (error) {
-      if (batch.length > 1 && this.#options.isItemsFault?.(error) === true) {
-        for (const waiting of batch) await this.#commit([waiting]);
-      } else {
-        for (const waiting of batch) waiting.reject(error);
-      }
+      if (this.#options.detour.isLocked(error)) await this.#separateLocked(free);
+      else await this.#blame(free, error);
     }
   }
+
+  async #commitTogether(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    const results = await this.#options.commit(batch.map((waiting) => waiting.item));
+    batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
+  }
+
+  /** Those that need a locked account go round; the others try once more. What locks rows now may not have been visible then: if it fails again, all go round. */
+  async #separateLocked(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    const { accountsOf, findLocked } = this.#options.detour;
+    try {
+      const locked = await findLocked(batch.flatMap(({ item }) => accountsOf(item)));
+      const [held, free] = partition(batch, ({ item }) => accountsOf(item).some((accountId) => locked.has(accountId)));
+      this.#sendRound(held);
+      if (free.length > 0) await this.#commitTogether(free).catch((error: unknown) => this.#blame(free, error));
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+    }
+  }
+
+  async #blame(batch: readonly Waiting<Item, Result>[], error: unknown): Promise<void> {
+    if (this.#options.detour.isLocked(error)) this.#sendRound(batch);
+    else if (batch.length > 1 && this.#options.isItemsFault?.(error) === true) {
+      for (const waiting of batch) await this.#commit([waiting]);
+    } else {
+      for (const waiting of batch) waiting.reject(error);
+    }
+  }
+
+  #sendRound(batch: readonly Waiting<Item, Result>[]): void {
+    const sinceMs = performance.now();
+    this.#detour.add(
+      batch.map((waiting) => ({
+        item: waiting.item,
+        sinceMs,
+        commit: async () => {
+          try {
+            await this.#commitTogether([waiting]);
+          } catch (error) {
+            if (this.#options.detour.isLocked(error)) throw error;
+            waiting.reject(error);
+          }
+        },
+        giveUp: waiting.reject,
+      })),
+    );
+  }
+}
+
+function partition<Item>(items: readonly Item[], isFirst: (item: Item) => boolean): [Item[], Item[]] {
+  const first: Item[] = [];
+  const second: Item[] = [];
+  for (const item of items) (isFirst(item) ? first : second).push(item);
+  return [first, second];
 }

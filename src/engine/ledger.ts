@@ -2,15 +2,23 @@
  * A worker's side of the account rows: claim, read, settle, give back. The turns of all accounts of the process share
  * one statement of each kind (group commit), so a thousand accounts cost a handful of round trips.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Claimed, claimAccounts } from "../db/claim.ts";
 import { type PageRequest, readPages } from "../db/events.ts";
 import { type GiveBack, giveBackLeases } from "../db/give-back.ts";
+import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
+import { isLocked, isUnavailable } from "../errors/database.ts";
 import { GroupCommit } from "./group-commit.ts";
 
-/** What a turn does to its account. `undefined` and `false` mean that the lease is somebody else's. */
+/**
+ * What a turn does to its account. `undefined` and `false` mean that the lease is somebody else's.
+ *
+ * While the database is away, everything but a claim waits for it to come back and is sent again: each of these
+ * statements changes nothing the second time. A claim fails: nothing depends on it yet.
+ */
 export interface Ledger {
   claim(accountId: string): Promise<Claimed | undefined>;
   /** The next events after a seq, in order; empty when there are none. */
@@ -22,11 +30,28 @@ export interface Ledger {
 /** Accounts in one statement; the row locks it takes are held until it commits. */
 const BATCH_ACCOUNTS_MAX = 500;
 
-/** Creates the ledger of one worker. */
-export function createLedger(database: Database, workerId: string): Ledger {
-  const batches = { weightMax: BATCH_ACCOUNTS_MAX };
+/** Between two tries while the database is away. */
+const RETRY_MS = 200;
+
+/**
+ * Creates the ledger of one worker.
+ *
+ * @param options.hopeless aborts when it is no use to wait for the database any longer
+ */
+export function createLedger(options: { database: Database; workerId: string; hopeless: AbortSignal }): Ledger {
+  const { database, workerId, hopeless } = options;
+  const batchesOf = <Item>(accountOf: (item: Item) => string) => ({
+    weightMax: BATCH_ACCOUNTS_MAX,
+    detour: {
+      isLocked,
+      accountsOf: (item: Item) => [accountOf(item)],
+      findLocked: (accountIds: readonly string[]) => findLockedAccounts(database, accountIds),
+      // A turn has nothing better to do than to wait for its own account.
+      waitMsMax: Number.POSITIVE_INFINITY,
+    },
+  });
   const claims = new GroupCommit<string, Claimed | undefined>({
-    ...batches,
+    ...batchesOf((accountId) => accountId),
     commit: async (accountIds) => {
       const claimed = await claimAccounts(database, workerId, accountIds);
       const byAccount = new Map(claimed.map((lease) => [lease.accountId, lease]));
@@ -34,15 +59,15 @@ export function createLedger(database: Database, workerId: string): Ledger {
     },
   });
   const reads = new GroupCommit<PageRequest, readonly StoredEvent[]>({
-    ...batches,
+    ...batchesOf((request) => request.accountId),
     commit: (requests) => readPages(database, requests),
   });
   const settles = new GroupCommit<Settlement, Settled | undefined>({
-    ...batches,
+    ...batchesOf((settlement) => settlement.accountId),
     commit: async (items) => answersFor(items, await settleEvents(database, items)),
   });
   const endings = new GroupCommit<GiveBack, boolean>({
-    ...batches,
+    ...batchesOf((end) => end.accountId),
     commit: async (items) => {
       const ended = await giveBackLeases(database, workerId, items);
       return answersFor(items, ended).map((end) => end !== undefined);
@@ -50,10 +75,21 @@ export function createLedger(database: Database, workerId: string): Ledger {
   });
   return {
     claim: (accountId) => claims.submit(accountId),
-    read: (request) => reads.submit(request),
-    settle: (settlement) => settles.submit(settlement),
-    giveBack: (end) => endings.submit(end),
+    read: (request) => untilAvailable(hopeless, () => reads.submit(request)),
+    settle: (settlement) => untilAvailable(hopeless, () => settles.submit(settlement)),
+    giveBack: (end) => untilAvailable(hopeless, () => endings.submit(end)),
   };
+}
+
+async function untilAvailable<Result>(hopeless: AbortSignal, attempt: () => Promise<Result>): Promise<Result> {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isUnavailable(error) || hopeless.aborted) throw error;
+      await sleep(RETRY_MS, undefined, { ref: false });
+    }
+  }
 }
 
 /** A lease, named by what a statement was given or answered. */

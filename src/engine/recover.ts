@@ -1,25 +1,22 @@
 /**
- * Recovery: a worker's lease is renewed while it lives, and what others left behind is found and put right.
- * Each pass is one function that a test can call; `every` is the loop.
+ * Recovery: what others left behind is found and put right. Each pass is one function that a test can call; `every` is
+ * the loop.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
-import { type Reconciled, reconcileOnce } from "../db/reconcile.ts";
-import { listHeldLeases, renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
+import { RECONCILE_ACCOUNTS_MAX, type Reconciled, reconcileOnce } from "../db/reconcile.ts";
+import { listHeldLeases } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
 import type { Ledger } from "./ledger.ts";
 
 /** Between two passes of the reconciler, at least. */
-const RECONCILE_INTERVAL_MS = 1_000;
+const RECONCILE_INTERVAL_MS = 400;
 
 /** The reconciler rests ten times as long as it worked: on a huge backlog it takes a tenth of one connection at most. */
 const REST_PER_WORK = 10;
 
 /** A lease this old belongs to a turn, or to nobody. */
 const STRAY_MS = 1_000;
-
-/** A lease is renewed three times before it would run out. */
-const RENEWALS_PER_LEASE = 3;
 
 /**
  * Calls `pass` again and again until the signal aborts. A pass answers how long to wait for the next one. One that
@@ -32,7 +29,7 @@ export async function every(
   const { signal, log, name, onErrorMs } = options;
   while (!signal.aborted) {
     const waitMs = await pass().catch((error: unknown) => {
-      log.error({ err: error }, `${name} failed; trying again in ${onErrorMs} ms`);
+      log.warn({ err: error }, `${name} failed; trying again in ${onErrorMs} ms`);
       return onErrorMs;
     });
     await sleep(waitMs, undefined, { signal, ref: false }).catch(() => undefined);
@@ -40,23 +37,18 @@ export async function every(
 }
 
 /** Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass. */
-export async function reconcilePass(database: Database, log: Log): Promise<number> {
+export async function reconcilePass(options: { database: Database; log: Log; buries: boolean }): Promise<number> {
+  const { database, log, buries } = options;
   const startedMs = performance.now();
-  const reconciled = await reconcileOnce(database);
-  if (reconciled !== null && putRight(reconciled) > 0) log.warn({ ...reconciled }, "put right what was left behind");
+  const reconciled = await reconcileOnce(database, { buries });
+  if (Object.values(reconciled).some((count) => count > 0)) log.warn(reconciled, "put right what was left behind");
+  // A full pass has left something over.
+  if (isFull(reconciled)) return 0;
   return Math.max(RECONCILE_INTERVAL_MS, REST_PER_WORK * (performance.now() - startedMs));
 }
 
-/** Renews the worker's lease once. Calls `onLost` when it had run out meanwhile. Returns the ms to wait before the next pass. */
-export async function renewPass(options: {
-  database: Database;
-  worker: WorkerIdentity;
-  leaseMs: number;
-  onLost: () => void;
-}): Promise<number> {
-  const { entered } = await renewWorkerLease(options.database, options.worker, options.leaseMs);
-  if (entered) options.onLost();
-  return options.leaseMs / RENEWALS_PER_LEASE;
+function isFull({ takenOver, unparked, woken }: Reconciled): boolean {
+  return Math.max(takenOver, unparked, woken) >= RECONCILE_ACCOUNTS_MAX;
 }
 
 /**
@@ -71,10 +63,6 @@ export async function giveBackStrays(options: {
 }): Promise<number> {
   const held = await listHeldLeases(options.database, options.workerId, STRAY_MS);
   const strays = held.filter(({ accountId }) => !options.isInHand(accountId));
-  await Promise.all(strays.map((lease) => options.ledger.giveBack({ ...lease, failure: null, started: false })));
+  await Promise.all(strays.map((lease) => options.ledger.giveBack({ ...lease, startedSeq: null, failure: null })));
   return strays.length;
-}
-
-function putRight(reconciled: Reconciled): number {
-  return reconciled.workersExpired + reconciled.takenOver + reconciled.woken;
 }

@@ -4,27 +4,37 @@
  */
 import assert from "node:assert/strict";
 import type { Claimed } from "../db/claim.ts";
-import type { Settled } from "../db/settle.ts";
-import { backoffMs } from "../domain/backoff.ts";
+import type { HeadFailure } from "../db/give-back.ts";
+import type { Settled, Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
-import { idempotencyKeyOf } from "../domain/lease.ts";
+import { giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
 import { shouldYield } from "../domain/turn.ts";
+import { isUnavailable } from "../errors/database.ts";
+import { retryWishOf } from "../errors/retry.ts";
+import { textOf } from "../errors/text.ts";
 import type { Log } from "../log/log.ts";
+import { type Call, callHandler } from "./call.ts";
 import type { Handler } from "./handler.ts";
 import type { Ledger } from "./ledger.ts";
+import type { Transactions } from "./transactions.ts";
 
 /** What every turn of a worker shares. */
 export interface TurnOptions {
   readonly ledger: Ledger;
+  readonly transactions: Transactions;
   readonly handler: Handler;
+  /** How events of this type are retried. */
+  readonly ruleOf: (type: string | null) => RetryRule;
   readonly log: Log;
-  /** The wait after the first failed attempt. */
-  readonly backoffFirstMs: number;
   /** Whether accounts wait for a place in this worker. */
   readonly isCrowded: () => boolean;
+  /** Resolves when the worker's lease is known to be good; undefined when it is. No handler starts before. */
+  readonly confirmed: () => Promise<void> | undefined;
   /** Aborts when the worker begins to stop: turns end after the event in hand. */
   readonly stopping: AbortSignal;
-  /** Aborts when handlers must be left alone: the worker's lease is gone, or its time to stop is up. */
+  /** Aborts when handlers must come to their end: the worker's lease may be gone, or its time to stop is up. */
+  readonly interrupted: AbortSignal;
+  /** Aborts when handlers are waited for no longer. */
   readonly abandoned: AbortSignal;
 }
 
@@ -34,42 +44,59 @@ interface Turn extends TurnOptions {
   readonly startedMs: number;
   /** Events settled so far. */
   events: number;
-  /** The attempt that the head is at. */
+  /** The attempt that the head is at, and how many of them no longer count. */
   attempt: number;
-  /** Called when handlers are abandoned: it ends the wait for the one that runs. */
-  onAbandon: () => void;
+  attemptsForgiven: number;
+  /** The last event whose handler was started. */
+  startedSeq: number | null;
   /** The database's clock, as last heard, and our monotonic clock at that moment. */
   heard: { readonly databaseUs: number; readonly monotonicMs: number };
+  call: Call | undefined;
 }
 
-/** How a handler's run ended. */
-type Run =
-  | { readonly end: "done"; readonly startedUs: number; readonly durationMs: number }
-  | { readonly end: "failed"; readonly error: unknown }
-  | { readonly end: "abandoned" };
+/** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
+const BROKEN_TURN_REST_MS = 1_000;
 
-/**
- * Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way.
- * Rejects when the database failed: then what the turn did last is unknown, and the lease must be given back.
- */
+/** Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects. */
 export async function runTurn(options: TurnOptions, accountId: string): Promise<void> {
-  const lease = await options.ledger.claim(accountId);
-  if (lease === undefined) return;
-  const turn: Turn = {
+  let turn: Turn | undefined;
+  try {
+    const lease = await options.ledger.claim(accountId);
+    if (lease === undefined) return;
+    turn = beginTurn(options, lease);
+    await listening(turn, handleInOrder(turn));
+  } catch (error) {
+    const level = isUnavailable(error) ? "warn" : "error";
+    options.log[level]({ err: error, accountId }, "a turn broke off; its account is given back");
+    await giveBackBroken(options, accountId, turn, error);
+  }
+}
+
+function beginTurn(options: TurnOptions, lease: Claimed): Turn {
+  return {
     ...options,
     lease,
     startedMs: performance.now(),
     events: 0,
     attempt: lease.attempt,
+    attemptsForgiven: lease.attemptsForgiven,
+    startedSeq: null,
     heard: hear(lease.databaseUs),
-    onAbandon: () => undefined,
+    call: undefined,
   };
-  const abandon = () => turn.onAbandon();
-  options.abandoned.addEventListener("abort", abandon, { once: true });
+}
+
+/** Passes on to the handler in hand what the worker tells all of them. */
+async function listening(turn: Turn, work: Promise<void>): Promise<void> {
+  const interrupt = () => turn.call?.interrupt(turn.interrupted.reason);
+  const abandon = () => turn.call?.abandon();
+  turn.interrupted.addEventListener("abort", interrupt, { once: true });
+  turn.abandoned.addEventListener("abort", abandon, { once: true });
   try {
-    await handleInOrder(turn);
+    await work;
   } finally {
-    options.abandoned.removeEventListener("abort", abandon);
+    turn.interrupted.removeEventListener("abort", interrupt);
+    turn.abandoned.removeEventListener("abort", abandon);
   }
 }
 
@@ -81,7 +108,8 @@ async function handleInOrder(turn: Turn): Promise<void> {
     assert(page.length > 0, `account ${turn.lease.accountId} runs, but has no event after seq ${processedSeq}`);
     for (const event of page) {
       assert(event.seq === processedSeq + 1, `account ${event.accountId} lacks seq ${processedSeq + 1}`);
-      if (turn.stopping.aborted) return await giveBackUnstarted(turn);
+      await turn.confirmed();
+      if (turn.stopping.aborted || turn.interrupted.aborted) return await giveBack(turn, null);
       if (!(await takeStep(turn, event))) return;
       processedSeq = event.seq;
     }
@@ -90,106 +118,124 @@ async function handleInOrder(turn: Turn): Promise<void> {
 
 /** Handles one event and settles it. Returns whether the turn goes on. */
 async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
-  const run = await runHandler(turn, event);
-  switch (run.end) {
+  const rule = turn.ruleOf(event.type);
+  if (turn.attempt - turn.attemptsForgiven > rule.attemptsMax) return await endAttempts(turn, event, rule);
+  turn.startedSeq = event.seq;
+  const startedMs = performance.now();
+  const startedUs = turn.heard.databaseUs + Math.ceil((startedMs - turn.heard.monotonicMs) * 1_000);
+  const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });
+  const settlement = () => settlementOf(turn, event, timing());
+  turn.call = callHandler({
+    handler: turn.handler,
+    event,
+    attempt: turn.attempt,
+    epoch: turn.lease.epoch,
+    handlerTimeoutMs: rule.handlerTimeoutMs,
+    log: turn.log,
+    transact: (work) => turn.transactions.settleWith(settlement, work),
+  });
+  const ended = await turn.call.ended;
+  switch (ended.end) {
     case "done":
-      return goesOn(turn, event, await settle(turn, event, run));
+      return goesOn(turn, await turn.ledger.settle(settlement()), event.seq);
+    case "settled":
+      return goesOn(turn, ended.settled, event.seq);
     case "failed":
-      await retryLater(turn, event, run.error);
-      return false;
+      return await fail(turn, event, { rule, error: ended.error, timing: timing() });
     case "abandoned":
-      await turn.ledger.giveBack({ ...leaseOf(turn), failure: null, started: true });
+      await giveBack(turn, null);
       return false;
   }
 }
 
-/** Calls the handler. An abandoned one is not waited for: its signal is aborted and its result ignored. */
-async function runHandler(turn: Turn, event: StoredEvent): Promise<Run> {
-  if (turn.abandoned.aborted) return { end: "abandoned" };
-  const startedMs = performance.now();
-  const startedUs = turn.heard.databaseUs + Math.ceil((startedMs - turn.heard.monotonicMs) * 1_000);
-  return await new Promise<Run>((resolve) => {
-    turn.onAbandon = () => resolve({ end: "abandoned" });
-    callHandler(turn, event).then(
-      () => resolve({ end: "done", startedUs, durationMs: performance.now() - startedMs }),
-      (error: unknown) => resolve({ end: "failed", error }),
-    );
-  });
-}
+/** When a handler was called and how long it took; nulls for one that was not. */
+type Timing = Pick<Settlement, "startedUs" | "durationMs">;
 
-async function callHandler(turn: Turn, event: StoredEvent): Promise<void> {
-  const { data, ...stored } = event;
-  await turn.handler(
-    { ...stored, data: JSON.parse(data) },
-    {
-      signal: turn.abandoned,
-      attempt: turn.attempt,
-      epoch: turn.lease.epoch,
-      idempotencyKey: idempotencyKeyOf(event),
-      log: turn.log.child({ accountId: event.accountId, seq: event.seq }),
-    },
-  );
-}
-
-async function settle(
-  turn: Turn,
-  event: StoredEvent,
-  run: { startedUs: number; durationMs: number },
-): Promise<Settled | undefined> {
-  turn.events += 1;
+function settlementOf(turn: Turn, event: StoredEvent, timing: Timing): Settlement {
   const progress = {
-    events: turn.events,
+    events: turn.events + 1,
     elapsedMs: performance.now() - turn.startedMs,
     crowded: turn.isCrowded(),
     stopping: turn.stopping.aborted,
   };
-  const { startedUs, durationMs } = run;
-  return await turn.ledger.settle({
+  return {
     ...leaseOf(turn),
+    ...timing,
     seq: event.seq,
-    startedUs,
-    durationMs,
+    outcome: "processed",
+    error: null,
+    attempts: turn.attempt,
     yields: shouldYield(progress),
-  });
+  };
 }
 
-function goesOn(turn: Turn, event: StoredEvent, settled: Settled | undefined): boolean {
+function goesOn(turn: Turn, settled: Settled | undefined, seq: number): boolean {
   if (settled === undefined) {
     turn.log.warn(
-      { ...leaseOf(turn), seq: event.seq },
+      { ...leaseOf(turn), seq },
       "lease lost: another worker took the account over; the event will be handled again",
     );
     return false;
   }
+  turn.events += 1;
   turn.attempt = 1;
+  turn.attemptsForgiven = 0;
   turn.heard = hear(settled.databaseUs);
   return settled.state === "running";
 }
 
-async function retryLater(turn: Turn, event: StoredEvent, error: unknown): Promise<void> {
-  const retryInMs = backoffMs({ attempt: turn.attempt, firstMs: turn.backoffFirstMs, random: Math.random() });
+async function fail(
+  turn: Turn,
+  event: StoredEvent,
+  failure: { rule: RetryRule; error: unknown; timing: Timing },
+): Promise<boolean> {
+  const { rule, error, timing } = failure;
+  const attempt = turn.attempt - turn.attemptsForgiven;
+  const verdict = judgeFailure({ rule, attempt, wish: retryWishOf(error, Date.now()), random: Math.random() });
   const message = textOf(error);
-  const { attempt } = turn;
-  const failed = { ...leaseOf(turn), seq: event.seq, attempt, retryInMs, error: message };
-  turn.log.warn(failed, "the handler failed; the account waits");
-  await turn.ledger.giveBack({ ...leaseOf(turn), failure: { message, retryInMs }, started: true });
+  const failed = { ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, error: message, ...verdict };
+  turn.log.warn(failed, "the handler failed");
+  return await carryOut(turn, verdict, message, settlementOf(turn, event, timing));
 }
 
-/** Characters of an error that are logged and kept: a handler may throw a whole document. */
-const ERROR_LENGTH_MAX = 2_000;
+/** The attempts were used up by workers that died: this one does not try. */
+async function endAttempts(turn: Turn, event: StoredEvent, rule: RetryRule): Promise<boolean> {
+  turn.attempt -= 1;
+  const message = `its ${turn.attempt} attempts are used up: the worker was gone before the last one ended`;
+  turn.log.warn({ ...leaseOf(turn), seq: event.seq, attempts: turn.attempt }, message);
+  const untimed = { startedUs: null, durationMs: null };
+  return await carryOut(turn, giveUp(rule), message, settlementOf(turn, event, untimed));
+}
 
-/** What a handler threw, as text. It may have thrown anything, even what cannot be turned into text. */
-function textOf(error: unknown): string {
-  try {
-    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    return text.slice(0, ERROR_LENGTH_MAX);
-  } catch {
-    return "something was thrown that cannot be turned into text";
+/** Does with a failed head what was decided. Returns whether the turn goes on. */
+async function carryOut(turn: Turn, verdict: Verdict, message: string, settlement: Settlement): Promise<boolean> {
+  switch (verdict.then) {
+    case "retry":
+      await giveBack(turn, { message, state: "retrying", waitMs: verdict.inMs });
+      return false;
+    case "block":
+      await giveBack(turn, { message, state: "blocked", waitMs: null });
+      return false;
+    case "park":
+      await giveBack(turn, { message, state: "blocked", waitMs: verdict.forMs });
+      return false;
+    case "dead-letter":
+      return goesOn(turn, await turn.ledger.settle({ ...settlement, outcome: "dead", error: message }), settlement.seq);
   }
 }
 
-async function giveBackUnstarted(turn: Turn): Promise<void> {
-  await turn.ledger.giveBack({ ...leaseOf(turn), failure: null, started: false });
+async function giveBack(turn: Turn, failure: HeadFailure | null): Promise<void> {
+  await turn.ledger.giveBack({ ...leaseOf(turn), startedSeq: turn.startedSeq, failure });
+}
+
+/** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
+async function giveBackBroken(options: TurnOptions, accountId: string, turn: Turn | undefined, error: unknown) {
+  const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
+  const failure: HeadFailure = { message, state: "retrying", waitMs: BROKEN_TURN_REST_MS };
+  const epoch = turn?.lease.epoch ?? null;
+  await options.ledger
+    .giveBack({ accountId, epoch, startedSeq: turn?.startedSeq ?? null, failure })
+    .catch((failed: unknown) => options.log.error({ err: failed, accountId }, "the account could not be given back"));
 }
 
 function leaseOf(turn: Turn): { accountId: string; epoch: number } {

@@ -41,6 +41,16 @@ export function isUnavailable(error: unknown): boolean {
   return error instanceof Error && (UNAVAILABLE_PG.has(error.message) || isUnavailable(error.cause));
 }
 
+/** Whether a row was locked by somebody else for too long (55P03), or two transactions waited for each other (40P01). */
+export function isLocked(error: unknown): boolean {
+  return /^(55P03|40P01)$/.test(codeOf(error) ?? "");
+}
+
+/** Whether our tables, or parts of them, are missing. */
+export function isNotMigrated(error: unknown): boolean {
+  return /^(3F000|42P01|42883|42703)$/.test(codeOf(error) ?? "");
+}
+
 /** Whether the values themselves are at fault: bad data (22), a constraint (23), or a limit of PostgreSQL (54). */
 export function isBadData(error: unknown): boolean {
   return /^(22|23|54)/.test(codeOf(error) ?? "");

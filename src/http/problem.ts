@@ -3,7 +3,7 @@
  */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { isBadData, isUnavailable } from "../errors/database.ts";
+import { isBadData, isLocked, isNotMigrated, isUnavailable } from "../errors/database.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
 
 const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
@@ -12,13 +12,21 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   json_malformed: 400,
   path_invalid: 400,
   query_invalid: 400,
+  operation_invalid: 422,
   account_not_found: 404,
+  account_running: 409,
+  account_idle: 409,
+  event_not_dead: 409,
+  event_overtaken: 409,
+  event_not_settled: 409,
+  replay_too_large: 409,
   route_not_found: 404,
   method_not_allowed: 405,
   body_too_large: 413,
   media_type_unsupported: 415,
   event_invalid: 422,
   overloaded: 503,
+  account_locked: 503,
   database_not_migrated: 503,
   database_unavailable: 503,
 };
@@ -27,6 +35,7 @@ const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   400: "Bad Request",
   404: "Not Found",
   405: "Method Not Allowed",
+  409: "Conflict",
   413: "Content Too Large",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",
@@ -40,6 +49,18 @@ const RETRY_AFTER_SECONDS = 1;
 /** What a thrown value means to a client: an error of ours as it is, the database's by its code, anything else as `internal`. */
 export function toInturnError(error: unknown): InturnError {
   if (error instanceof InturnError) return error;
+  if (isLocked(error)) {
+    return new InturnError(
+      "account_locked",
+      "Another transaction holds an account of this request for too long; nothing was changed. Send the same request again.",
+      { cause: error },
+    );
+  }
+  if (isNotMigrated(error)) {
+    return new InturnError("database_not_migrated", "The database lacks tables of this version; it must be migrated.", {
+      cause: error,
+    });
+  }
   if (isUnavailable(error)) {
     return new InturnError(
       "database_unavailable",

@@ -13,10 +13,19 @@ export type Log = Logger;
  * @param options.destination where lines go; standard error unless told
  */
 export function createLog(options: { level: string; name: string; destination?: DestinationStream }): Log {
-  // Synchronous: the last line before an exit is the one that is needed.
-  const destination = options.destination ?? pino.destination({ fd: 2, sync: true });
+  const destination = options.destination ?? createDestination();
   return pino(
     { name: options.name, level: options.level, base: { name: options.name, pid: process.pid } },
     destination,
   );
+}
+
+/** What waits to be written when nobody reads; beyond it lines are dropped, for a log must not stop the work. */
+const WAITING_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Written in the background, and to the end when the process exits. A reader that went away is no reason to fail. */
+function createDestination(): DestinationStream {
+  const destination = pino.destination({ fd: 2, sync: false, maxLength: WAITING_BYTES_MAX });
+  destination.on("error", () => undefined);
+  return destination;
 }

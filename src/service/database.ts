@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Settings } from "../config/settings.ts";
 import { addressOf, isMigrated, migrateDatabase } from "../db/migrate.ts";
 import { InturnError } from "../errors/error.ts";
@@ -12,26 +13,50 @@ export interface ReadyDatabase {
   release(): Promise<void>;
 }
 
+/** Between two tries to reach a database that is away: at first, and at most. */
+const RETRY_MS = { first: 200, most: 5_000 };
+
 /**
  * The database of `DATABASE_URL`, or a server of our own without it. A server of our own is always migrated.
  *
  * @param options.migrate whether to migrate somebody's own database, or to refuse one that is not
  * @param options.say hears what a person should know
+ * @param options.whenAway what to do while somebody's own database does not answer: fail (unless told), wait until the
+ *   signal aborts, or go on without having looked
  * @throws InturnError `database_not_migrated`, or what `migrateDatabase` and `useEmbeddedPostgres` throw
  */
 export async function useDatabase(options: {
   settings: Settings;
   migrate: boolean;
   say: (line: string) => void;
+  whenAway?: "fail" | "go on" | AbortSignal;
 }): Promise<ReadyDatabase> {
-  const { databaseUrl, dataFolder } = options.settings;
+  const { whenAway = "fail", settings } = options;
+  const { databaseUrl, dataFolder } = settings;
   if (databaseUrl === undefined) return await useOwnServer(dataFolder, options.say);
-  const release = async () => undefined;
-  if (options.migrate) return { url: databaseUrl, release, ...(await migrateDatabase(databaseUrl)) };
-  if (await isMigrated(databaseUrl)) return { url: databaseUrl, postgres: "", release };
+  for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
+    try {
+      return await prepare(databaseUrl, options.migrate);
+    } catch (error) {
+      const isAway = error instanceof InturnError && error.code === "database_unavailable";
+      if (!isAway || whenAway === "fail") throw error;
+      if (whenAway === "go on") return asItIs(databaseUrl);
+      options.say(`${error.message}; trying again in ${waitMs / 1_000} s`);
+      await sleep(waitMs, undefined, { signal: whenAway });
+    }
+  }
+}
+
+function asItIs(url: string): ReadyDatabase {
+  return { url, postgres: "", release: async () => undefined };
+}
+
+async function prepare(url: string, migrate: boolean): Promise<ReadyDatabase> {
+  if (migrate) return { ...asItIs(url), ...(await migrateDatabase(url)) };
+  if (await isMigrated(url)) return asItIs(url);
   throw new InturnError(
     "database_not_migrated",
-    `The database at ${addressOf(databaseUrl)} lacks our tables, or graphile-worker's. Run: npm run migrate`,
+    `The database at ${addressOf(url)} lacks our tables of this version, or graphile-worker's. Run: npm run migrate`,
   );
 }
 

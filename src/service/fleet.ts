@@ -1,9 +1,10 @@
 /**
  * The parts as processes of their own: one API and some workers. A child that hears nothing from its parent any more
- * stops by itself; a child that ends without being told to ends the fleet.
+ * stops by itself; a child that ends without being told to is started again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { extname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Settings, toEnvironment } from "../config/settings.ts";
 import { InturnError } from "../errors/error.ts";
 
@@ -11,9 +12,9 @@ import { InturnError } from "../errors/error.ts";
 export interface Fleet {
   /** Where the API listens. */
   readonly url: string;
-  /** Rejects when a part ends without having been told to. */
-  readonly failed: Promise<never>;
-  /** Tells every part to stop and waits for it. */
+  /** How often a part had to be started again. */
+  restarts(): number;
+  /** Tells every part to stop and waits for it; told again, it waits no longer for the events in hand. */
   stop(): Promise<void>;
 }
 
@@ -23,78 +24,116 @@ export interface ReadyMessage {
   readonly url?: string;
 }
 
+/** What a fleet is made of. */
+export interface FleetOptions {
+  readonly settings: Settings;
+  readonly databaseUrl: string;
+  readonly workers: number;
+  /** Hears what a person should know. */
+  readonly say: (line: string) => void;
+}
+
 /** A part that does not stop by itself is killed this long after its own deadline. */
 const KILL_MS = 5_000;
 
+/** Between the end of a part and its next start: at first, and at most; a part that lived long starts over. */
+const RESTART_MS = { first: 200, most: 10_000 };
+
+/** A part that lived this long has been well. */
+const WELL_MS = 10_000;
+
 const MAIN = join(import.meta.dirname, "..", "cli", `main${extname(import.meta.filename)}`);
 
-/** Starts the API and this many workers; resolves when all of them work. */
-export async function startFleet(options: {
-  settings: Settings;
-  databaseUrl: string;
-  workers: number;
-}): Promise<Fleet> {
-  const { settings, databaseUrl } = options;
+/**
+ * Starts the API and this many workers; resolves when all of them work.
+ *
+ * @throws InturnError `process_failed` when one of them ends before it has worked
+ */
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const { settings, databaseUrl, workers } = options;
   const environment = toEnvironment({ ...settings, databaseUrl }, process.env);
-  const api = startPart("serve", environment);
-  const parts = [api, ...Array.from({ length: options.workers }, () => startPart("work", environment))];
-  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
-  failed.catch(() => undefined);
-  let stopping = false;
-  for (const part of parts) {
-    void part.ended.then((how) => {
-      if (!stopping)
-        fail(
-          new InturnError(
-            "process_failed",
-            `The ${part.name} process ended by itself with ${how}; its log above says why.`,
-          ),
-        );
-    });
-  }
+  const stopping = new AbortController();
+  const parts = [
+    new Part("serve", environment),
+    ...Array.from({ length: workers }, () => new Part("work", environment)),
+  ];
   const stop = async () => {
-    stopping = true;
-    await Promise.all(parts.map((part) => stopPart(part, settings.shutdownMs + KILL_MS)));
+    stopping.abort();
+    await Promise.all(parts.map((part) => part.stop(settings.shutdownMs + KILL_MS)));
   };
   try {
-    const [{ url }] = (await Promise.race([failed, Promise.all(parts.map((part) => part.ready))])) as [ReadyMessage];
+    const [{ url }] = (await Promise.all(parts.map((part) => part.start()))) as [ReadyMessage];
     if (url === undefined) throw new InturnError("process_failed", "The API did not say where it listens.");
-    return { url, failed, stop };
+    // Started again, the API has to be where its clients look for it.
+    parts[0]?.moveTo({ PORT: new URL(url).port });
+    for (const part of parts) void part.keepAlive(stopping.signal, options.say);
+    return { url, restarts: () => parts.reduce((sum, part) => sum + part.restarts, 0), stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-interface Part {
-  readonly name: string;
-  readonly child: ChildProcess;
-  readonly ready: Promise<ReadyMessage>;
-  /** How it ended: its exit code or signal. */
-  readonly ended: Promise<string>;
-}
+/** One process of the fleet, and its successors. */
+class Part {
+  readonly #name: "serve" | "work";
+  #environment: NodeJS.ProcessEnv;
+  #child: ChildProcess | undefined;
+  #ended: Promise<string> = Promise.resolve("");
+  restarts = 0;
 
-/** Detached: a Ctrl-C in the terminal is for the parent, who then stops its parts in order. */
-function startPart(name: "serve" | "work", environment: NodeJS.ProcessEnv): Part {
-  const child = spawn(process.execPath, [MAIN, name], {
-    env: environment,
-    detached: true,
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
-  return {
-    name,
-    child,
-    ready: new Promise((resolve) => child.once("message", (message) => resolve(message as ReadyMessage))),
-    ended: new Promise((resolve) => {
+  constructor(name: "serve" | "work", environment: NodeJS.ProcessEnv) {
+    this.#name = name;
+    this.#environment = environment;
+  }
+
+  moveTo(environment: NodeJS.ProcessEnv): void {
+    this.#environment = { ...this.#environment, ...environment };
+  }
+
+  /** Starts the process; resolves when it works, rejects when it ends before. */
+  async start(): Promise<ReadyMessage> {
+    // Detached: a Ctrl-C in the terminal is for the parent, who then stops its parts in order.
+    const child = spawn(process.execPath, [MAIN, this.#name], {
+      env: this.#environment,
+      detached: true,
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    this.#child = child;
+    this.#ended = new Promise((resolve) => {
       child.once("error", (error) => resolve(error.message));
       child.once("exit", (code, signal) => resolve(signal ?? `code ${code}`));
-    }),
-  };
-}
+    });
+    const ready = new Promise<ReadyMessage>((resolve) =>
+      child.once("message", (message) => resolve(message as ReadyMessage)),
+    );
+    const failed = this.#ended.then((how) => {
+      throw new InturnError("process_failed", `The ${this.#name} process ended with ${how}; its log above says why.`);
+    });
+    return await Promise.race([ready, failed]);
+  }
 
-async function stopPart(part: Part, killAfterMs: number): Promise<void> {
-  part.child.kill("SIGTERM");
-  const timer = setTimeout(() => part.child.kill("SIGKILL"), killAfterMs);
-  await part.ended;
-  clearTimeout(timer);
+  /** Starts the process again whenever it ends, until the signal aborts. */
+  async keepAlive(stopping: AbortSignal, say: (line: string) => void): Promise<void> {
+    let waitMs = RESTART_MS.first;
+    for (;;) {
+      const startedMs = performance.now();
+      const how = await this.#ended;
+      if (stopping.aborted) return;
+      if (performance.now() - startedMs > WELL_MS) waitMs = RESTART_MS.first;
+      say(`The ${this.#name} process ended by itself with ${how}; starting it again in ${waitMs / 1_000} s`);
+      await sleep(waitMs, undefined, { signal: stopping }).catch(() => undefined);
+      if (stopping.aborted) return;
+      waitMs = Math.min(2 * waitMs, RESTART_MS.most);
+      this.restarts += 1;
+      await this.start().catch(() => undefined);
+    }
+  }
+
+  async stop(killAfterMs: number): Promise<void> {
+    this.#child?.kill("SIGTERM");
+    const timer = setTimeout(() => this.#child?.kill("SIGKILL"), killAfterMs);
+    await this.#ended;
+    clearTimeout(timer);
+  }
 }

@@ -34,6 +34,8 @@ export interface LoadReport {
   readonly retries: number;
   /** Events that had been stored before: the same seed was sent twice. */
   readonly duplicates: number;
+  /** Events of the account that got the most. */
+  readonly longest: number;
   readonly seconds: number;
   readonly eventsPerSecond: number;
 }
@@ -87,7 +89,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   }
   const seconds = (performance.now() - load.startedMs) / 1_000;
   const { sent: events, requests, retries, duplicates } = load;
-  return { events, requests, retries, duplicates, seconds, eventsPerSecond: events / seconds };
+  const { longest } = workload;
+  return { events, requests, retries, duplicates, longest, seconds, eventsPerSecond: events / seconds };
 }
 
 /** One lane per connection; an account keeps to one lane. */

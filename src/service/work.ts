@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "graphile-worker";
 import type { Settings } from "../config/settings.ts";
-import { InturnError } from "../errors/error.ts";
+import { createRules, type RetryRule } from "../domain/failure.ts";
+import { isUnavailable } from "../errors/database.ts";
 import type { Log } from "../log/log.ts";
-import { loadHandler } from "../worker/handler-module.ts";
-import { createPreset } from "../worker/preset.ts";
+import { startDispatcher } from "../worker/dispatcher.ts";
+import { type HandlerModule, loadHandler } from "../worker/handler-module.ts";
+import type { PresetOptions } from "../worker/preset.ts";
 import { createSleepHandler } from "../worker/sleep.ts";
 import { Worker } from "../worker/worker.ts";
 
@@ -12,12 +13,9 @@ import { Worker } from "../worker/worker.ts";
 export interface RunningWorker {
   /** Ends turns after the event in hand, gives the accounts back and lets go of everything. */
   stop(): Promise<void>;
-  /** Rejects if the worker ends without having been told to. */
-  readonly ended: Promise<void>;
+  /** Ends the wait of `stop`: handlers are told to stop, and their accounts are given back. */
+  forceStop(): Promise<void>;
 }
-
-/** graphile-worker completes its last jobs in this time; one that has given up would take for ever. */
-const RUNNER_STOP_MS_MAX = 2_000;
 
 /** What a worker is composed of. */
 export interface WorkOptions {
@@ -26,51 +24,58 @@ export interface WorkOptions {
   readonly log: Log;
 }
 
-/**
- * What both ways of starting a worker share: the handler, the worker, and graphile-worker's preset around it.
- *
- * @param onFatal hears that graphile-worker gave up; the worker has begun to stop
- */
-export async function composeWorker(
-  options: WorkOptions,
-  onFatal: (error: unknown) => void,
-): Promise<{ worker: Worker; preset: GraphileConfig.Preset }> {
+/** Between two tries to reach a database that is away at the start. */
+const RETRY_MS = 500;
+
+/** What both ways of starting a worker share: the handler, the worker, and what graphile-worker's preset needs. */
+export async function composeWorker(options: WorkOptions): Promise<Omit<PresetOptions, "pool">> {
   const { settings, databaseUrl, log } = options;
-  const handler =
-    settings.handler === undefined ? createSleepHandler(settings.handlerMs) : await loadHandler(settings.handler);
-  const { concurrency, leaseMs, backoffMs, shutdownMs } = settings;
-  const worker = new Worker({ databaseUrl, handler, log, concurrency, leaseMs, backoffMs, shutdownMs });
-  return { worker, preset: createPreset({ worker, databaseUrl, concurrency, shutdownMs, log, onFatal }) };
+  const { handler, eventTypes } = await readHandler(settings);
+  const { concurrency, leaseMs, shutdownMs } = settings;
+  const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
+  const worker = new Worker({ databaseUrl, handler, ruleOf, log, concurrency, leaseMs, shutdownMs });
+  return { worker, databaseUrl, concurrency, shutdownMs, log };
 }
 
-/** Starts a worker in this process. Signals are the caller's business. */
-export async function startWorker(options: WorkOptions): Promise<RunningWorker> {
-  const { promise: gaveUp, reject: giveUp } = Promise.withResolvers<never>();
-  const { worker, preset } = await composeWorker(options, giveUp);
-  await worker.start();
-  const runner = await run({ preset, noHandleSignals: true, parsedCronItems: [] });
-  // graphile-worker's runner resolves even when it gave up: an end that nobody asked for is a failure.
-  let stopping = false;
-  const onEnd = (cause?: unknown) => {
-    if (!stopping) giveUp(cause);
-  };
-  runner.promise.then(() => onEnd(), onEnd);
-  runner.events.on("pool:gracefulShutdown", ({ message }) => onEnd(new Error(message)));
+/**
+ * Starts a worker in this process; resolves when it works. While the database is away it waits for it. Signals are the
+ * caller's business.
+ *
+ * @param options.signal aborts the wait
+ */
+export async function startWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<RunningWorker> {
+  const composed = await composeWorker(options);
+  const { worker, log } = composed;
+  await startPatiently(worker, log, options.signal);
+  const dispatcher = startDispatcher(composed);
 
   async function stop(): Promise<void> {
-    stopping = true;
     worker.beginStop();
-    const stopped = runner.stop().catch(() => undefined);
+    await dispatcher.stop();
     await worker.drained();
-    await Promise.race([stopped, sleep(RUNNER_STOP_MS_MAX)]);
     await worker.close();
   }
+  return { stop, forceStop: () => worker.forceStop() };
+}
 
-  const ended = gaveUp.catch(async (cause: unknown) => {
-    await stop();
-    const why = cause instanceof Error ? cause.message : "graphile-worker gave no reason";
-    throw new InturnError("process_failed", `The worker ended without being told to: ${why}`, { cause });
-  });
-  ended.catch(() => undefined);
-  return { stop, ended };
+async function startPatiently(worker: Worker, log: Log, signal: AbortSignal | undefined): Promise<void> {
+  for (;;) {
+    try {
+      return await worker.start();
+    } catch (error) {
+      if (!isUnavailable(error) || signal?.aborted === true) throw error;
+      log.warn({ err: error }, "the database is away; trying again");
+      await sleep(RETRY_MS, undefined, signal === undefined ? {} : { signal });
+    }
+  }
+}
+
+async function readHandler(settings: Settings): Promise<HandlerModule> {
+  if (settings.handler !== undefined) return await loadHandler(settings.handler);
+  return { handler: createSleepHandler(settings.handlerMs), eventTypes: {} };
+}
+
+function ruleOfDeployment(settings: Settings): RetryRule {
+  const { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs } = settings;
+  return { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs };
 }

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { Logger, WorkerPreset } from "graphile-worker";
+import type { Database } from "../db/pool.ts";
 import type { Log } from "../log/log.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
@@ -20,31 +21,32 @@ const FETCH_JOBS_MAX = 250;
 const FETCHED_MS_MAX = 1_000;
 
 /** One listens, one fetches, the others complete jobs. */
-const CONNECTIONS_MAX = 6;
+export const DISPATCHER_CONNECTIONS_MAX = 6;
 
-/**
- * Creates the preset that runs this worker.
- *
- * @param options.concurrency jobs at once; a job lasts as long as its turn
- * @param options.onFatal hears that graphile-worker gave up. It takes no more jobs then, and may never end by itself
- */
-export function createPreset(options: {
-  worker: Worker;
-  databaseUrl: string;
-  concurrency: number;
-  shutdownMs: number;
-  log: Log;
-  onFatal: (error: unknown) => void;
-}): GraphileConfig.Preset {
-  const { worker, log } = options;
+/** What graphile-worker needs to run a worker. */
+export interface PresetOptions {
+  readonly worker: Worker;
+  readonly databaseUrl: string;
+  /** Its connections; without it, it makes its own. */
+  readonly pool?: Database;
+  /** Jobs at once; a job lasts as long as its turn. */
+  readonly concurrency: number;
+  readonly shutdownMs: number;
+  readonly log: Log;
+}
+
+/** Creates the preset that runs this worker. */
+export function createPreset(options: PresetOptions): GraphileConfig.Preset {
+  const { worker, log, pool } = options;
   return {
     extends: [WorkerPreset],
-    plugins: [createPlugin(worker, log, options.onFatal)],
+    plugins: [createPlugin(worker)],
     worker: {
       connectionString: options.databaseUrl,
+      ...(pool !== undefined && { pgPool: pool }),
       schema: "graphile_worker",
       concurrentJobs: options.concurrency,
-      maxPoolSize: CONNECTIONS_MAX,
+      maxPoolSize: DISPATCHER_CONNECTIONS_MAX,
       pollInterval: POLL_MS,
       localQueue: { size: Math.min(options.concurrency, FETCH_JOBS_MAX), ttl: FETCHED_MS_MAX },
       // Batched completions are awaited at the end; the default ones are not, and leave their jobs locked for 4 hours.
@@ -57,31 +59,16 @@ export function createPreset(options: {
   };
 }
 
-/** Ties the worker's life to graphile-worker's: it starts with the pool, stops with it, and closes after its last job. */
-function createPlugin(worker: Worker, log: Log, onFatal: (error: unknown) => void): GraphileConfig.Plugin {
+/** Gives the task its worker, and tells the worker under which name its jobs are locked. */
+function createPlugin(worker: Worker): GraphileConfig.Plugin {
   return {
     name: "InturnPlugin",
     version: "1.0.0",
     worker: {
       middleware: {
         init(next, { ctx }) {
-          ctx.events.on("pool:fatalError", ({ error }) => onFatal(error));
-          ctx.events.on("pool:create", ({ workerPool }) => {
-            worker.start().catch((error: unknown) => {
-              log.fatal({ err: error }, "the worker could not start; is the database migrated?");
-              process.exitCode = 1;
-              void workerPool.gracefulShutdown("the worker could not start");
-            });
-          });
+          ctx.events.on("pool:create", ({ workerPool }) => (worker.graphilePool = workerPool.id));
           return next();
-        },
-        async poolGracefulShutdown(next) {
-          worker.beginStop();
-          try {
-            return await next();
-          } finally {
-            await worker.close();
-          }
         },
       },
       hooks: {
@@ -98,7 +85,7 @@ function createPlugin(worker: Worker, log: Log, onFatal: (error: unknown) => voi
 
 /** graphile-worker's own log lines, a level down: its warnings advise sizes that are chosen on purpose here, its infos tell every job. */
 function createGraphileLogger(log: Log): Logger {
-  const levels = { error: "error", warning: "debug", info: "debug", debug: "trace" } as const;
+  const levels = { error: "warn", warning: "debug", info: "debug", debug: "trace" } as const;
   return new Logger(
     () => (level, message) => log[levels[level as keyof typeof levels]]({ part: "graphile-worker" }, message),
   );

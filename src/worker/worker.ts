@@ -7,10 +7,14 @@ import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
+import { sweepJobs } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
+import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
-import { every, giveBackStrays, reconcilePass, renewPass } from "../engine/recover.ts";
+import { Life } from "../engine/life.ts";
+import { every, giveBackStrays, reconcilePass } from "../engine/recover.ts";
+import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
 
@@ -18,50 +22,71 @@ import type { Log } from "../log/log.ts";
 export interface WorkerOptions {
   readonly databaseUrl: string;
   readonly handler: Handler;
+  /** How events of this type are retried. */
+  readonly ruleOf: (type: string | null) => RetryRule;
   readonly log: Log;
   /** Accounts in hand at once. */
   readonly concurrency: number;
   readonly leaseMs: number;
-  readonly backoffMs: number;
   /** How long a stop waits for the events in hand. */
   readonly shutdownMs: number;
 }
 
-/** Claims, reads, settles and give-backs take one connection each; one is for the lease, one for the reconciler. */
-const CONNECTIONS_MAX = 6;
+/** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; one is for the reconciler. */
+const CONNECTIONS_MAX = 8;
 
-/** Between two tries to give an account back while the database is away. */
-const GIVE_BACK_RETRY_MS = 500;
+/** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
+const STATEMENT_MS_MAX = 8_000;
 
-/** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
-const BROKEN_TURN_REST_MS = 1_000;
+/** An account that somebody else holds for longer than this leaves its batch (see detour.ts). */
+const LOCK_MS_MAX = 200;
+
+/** Handlers' transactions at once; more wait for their turn. Connections are opened when they are needed. */
+const TRANSACTIONS_MAX = 20;
 
 /** Between two tries of a recovery loop that failed. */
-const RECOVERY_RETRY_MS = 500;
+const RECOVERY_RETRY_MS = 300;
+
+/** Between two sweeps of graphile-worker's jobs. */
+const SWEEP_MS = 60_000;
+
+/** Handlers that are interrupted have this long to come to their end before their accounts are given back. */
+const INTERRUPTED_MS_MAX = 500;
+
+/** What a statement of a stop may take when the database is away. */
+const SIGN_OFF_MS_MAX = 1_000;
 
 /** A worker; it does nothing before `start`. */
 export class Worker {
   readonly #options: WorkerOptions;
   readonly #identity: WorkerIdentity;
   readonly #database: Database;
+  readonly #transactionPool: Database;
+  readonly #transactions: Transactions;
   readonly #ledger: Ledger;
+  readonly #life: Life;
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #stopping = createStop();
+  readonly #abandoned = createStop();
   readonly #closing = createStop();
-  #abandoned = createStop();
+  #interrupted = createStop();
   #started: Promise<void> | undefined;
+  #loops: Promise<void>[] = [];
 
   constructor(options: WorkerOptions) {
+    const { databaseUrl: url, log, leaseMs } = options;
+    const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
     this.#options = options;
     this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
-    this.#database = openDatabase({
-      url: options.databaseUrl,
-      name: "inturn worker",
-      connectionsMax: CONNECTIONS_MAX,
-      keyedPlans: true,
-      onError: (error) => options.log.warn({ err: error }, "a database connection broke"),
-    });
-    this.#ledger = createLedger(this.#database, this.#identity.id);
+    const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
+    const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
+    this.#database = openDatabase({ ...pool, ...limits });
+    this.#transactionPool = openDatabase({ url, name: "inturn handler", connectionsMax: TRANSACTIONS_MAX, onError });
+    this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs });
+    const workerId = this.#identity.id;
+    this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal });
+    const onLost = (why: string) => this.#interruptAll(why);
+    this.#life = new Life({ url, database: this.#database, worker: this.#identity, leaseMs, log, onLost });
   }
 
   /** Takes the lease and starts the recovery loops. Calling it again changes nothing; after a failure it tries again. */
@@ -73,11 +98,21 @@ export class Worker {
     return this.#started;
   }
 
+  /** Whether it takes no more turns. */
+  get isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** Tells under which name graphile-worker locks the jobs that it hands to this worker. */
+  set graphilePool(pool: string) {
+    this.#life.graphilePool = pool;
+  }
+
   /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
   async takeTurn(accountId: string): Promise<void> {
     await this.start();
     // A second wake-up waits for the first one's turn: it may carry news that the first came too early for.
-    const turn = (this.#inHand.get(accountId) ?? Promise.resolve()).then(() => this.#runInHand(accountId));
+    const turn = (this.#inHand.get(accountId) ?? Promise.resolve()).then(() => this.#runTurn(accountId));
     this.#inHand.set(accountId, turn);
     await turn;
     if (this.#inHand.get(accountId) === turn) this.#inHand.delete(accountId);
@@ -89,8 +124,16 @@ export class Worker {
     this.#options.log.info({ inHand: this.#inHand.size }, "worker stopping");
     this.#stopping.abort();
     void sleep(this.#options.shutdownMs, undefined, { ref: false, signal: this.#closing.signal })
-      .then(() => this.#abandoned.abort())
+      .then(() => this.forceStop())
       .catch(() => undefined);
+  }
+
+  /** Ends the wait for the events in hand: their handlers are told to stop, and their accounts are given back. */
+  async forceStop(): Promise<void> {
+    this.#stopping.abort();
+    this.#interrupted.abort(new Error("the worker stops"));
+    await sleep(INTERRUPTED_MS_MAX, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+    this.#abandoned.abort();
   }
 
   /** Resolves when no account is in hand any more: after `beginStop`, within the time to stop. */
@@ -103,79 +146,65 @@ export class Worker {
     if (this.#closing.signal.aborted) return;
     const { log } = this.#options;
     this.#closing.abort();
-    await removeWorker(this.#database, this.#identity.id).catch((error: unknown) =>
+    // A renewal under way would enter the worker again.
+    await Promise.race([Promise.all(this.#loops), sleep(SIGN_OFF_MS_MAX)]);
+    const signedOff = removeWorker(this.#database, this.#identity.id).catch((error: unknown) =>
       log.warn({ err: error }, "could not sign off; the lease will run out"),
     );
-    await this.#database.end();
+    await Promise.race([signedOff, sleep(SIGN_OFF_MS_MAX)]);
+    await this.#life.end();
+    await Promise.race([Promise.all([this.#database.end(), this.#transactionPool.end()]), sleep(SIGN_OFF_MS_MAX)]);
     log.info("worker stopped");
   }
 
   async #start(): Promise<void> {
     const { log, concurrency } = this.#options;
-    await this.#renew(() => undefined);
+    await this.#life.begin();
     const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
-    void every({ ...loop, name: "renewing the lease" }, () => this.#renew(() => this.#abandonAll()));
-    void every({ ...loop, name: "reconciling" }, async () => {
-      const strays = await giveBackStrays({
-        database: this.#database,
-        ledger: this.#ledger,
-        workerId: this.#identity.id,
-        isInHand: (accountId) => this.#inHand.has(accountId),
-      });
-      if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
-      return await reconcilePass(this.#database, log);
-    });
+    this.#loops = [
+      every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
+      every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
+      every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(this.#database).then(() => SWEEP_MS)),
+    ];
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
   }
 
-  async #renew(onLost: () => void): Promise<number> {
-    return await renewPass({
+  async #reconcile(): Promise<number> {
+    const { log } = this.#options;
+    const strays = await giveBackStrays({
       database: this.#database,
-      worker: this.#identity,
-      leaseMs: this.#options.leaseMs,
-      onLost,
-    });
-  }
-
-  /** The lease had run out: others may have the accounts now. What runs is told; what comes next starts afresh. */
-  #abandonAll(): void {
-    const inHand = this.#inHand.size;
-    this.#options.log.error({ inHand }, "the worker's lease had run out: it was stalled or cut off for too long");
-    this.#abandoned.abort();
-    if (!this.#stopping.signal.aborted) this.#abandoned = createStop();
-  }
-
-  async #runInHand(accountId: string): Promise<void> {
-    const { log, handler, backoffMs, concurrency } = this.#options;
-    const turn = {
       ledger: this.#ledger,
-      log,
-      handler,
-      backoffFirstMs: backoffMs,
-      isCrowded: () => this.#inHand.size >= concurrency,
-      stopping: this.#stopping.signal,
-      abandoned: this.#abandoned.signal,
-    };
-    try {
-      await runTurn(turn, accountId);
-    } catch (error) {
-      log.error({ err: error, accountId }, "a turn broke off; its account is given back");
-      await this.#giveBackAtLast(accountId, error instanceof Error ? error.message : String(error));
-    }
+      workerId: this.#identity.id,
+      isInHand: (accountId) => this.#inHand.has(accountId),
+    });
+    if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
+    return await reconcilePass({ database: this.#database, log, buries: this.#life.mayJudge });
   }
 
-  /** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
-  async #giveBackAtLast(accountId: string, why: string): Promise<void> {
-    const failure = { message: `the turn broke off: ${why}`, retryInMs: BROKEN_TURN_REST_MS };
-    while (!this.#abandoned.signal.aborted) {
-      try {
-        await this.#ledger.giveBack({ accountId, epoch: null, failure, started: true });
-        return;
-      } catch (error) {
-        this.#options.log.debug({ err: error, accountId }, "cannot give the account back yet");
-        await sleep(GIVE_BACK_RETRY_MS);
-      }
-    }
+  /** Others may have the accounts by now. What runs is told; what comes next starts afresh. */
+  #interruptAll(why: string): void {
+    this.#options.log.error({ inHand: this.#inHand.size }, `the worker may have lost its accounts: ${why}`);
+    this.#interrupted.abort(new Error(why));
+    if (!this.#stopping.signal.aborted) this.#interrupted = createStop();
+  }
+
+  async #runTurn(accountId: string): Promise<void> {
+    const { log, handler, ruleOf, concurrency } = this.#options;
+    await runTurn(
+      {
+        ledger: this.#ledger,
+        transactions: this.#transactions,
+        log,
+        handler,
+        ruleOf,
+        isCrowded: () => this.#inHand.size >= concurrency,
+        confirmed: () => this.#life.confirmed(),
+        stopping: this.#stopping.signal,
+        interrupted: this.#interrupted.signal,
+        abandoned: this.#abandoned.signal,
+      },
+      accountId,
+    );
   }
 }
 

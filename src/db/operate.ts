@@ -1,0 +1,63 @@
+import type { Verb } from "../domain/account.ts";
+import { codeOf } from "../errors/database.ts";
+import { type ErrorCode, InturnError } from "../errors/error.ts";
+import type { Database } from "./pool.ts";
+
+/** A verb of an operator, and the account it is meant for. */
+export interface Operation {
+  readonly verb: Verb;
+  readonly accountId: string;
+  /** `redrive`: the dead letter. `replay`: the first event to handle again. */
+  readonly seq?: number | undefined;
+  /** `redrive`: append a copy if the event's place is gone. */
+  readonly force?: boolean | undefined;
+  readonly who: string;
+  readonly why?: string | undefined;
+}
+
+/** What a verb led to. */
+export interface Operated {
+  /** The account's state, as the views show it. */
+  readonly state: string;
+  /** The event it was about: the head, the dead letter's place, or the first event to be handled again. */
+  readonly seq: number;
+}
+
+const STATEMENTS: Record<Verb, string> = {
+  pause: "select state, seq from inturn.pause($1, who => $2, why => $3)",
+  resume: "select state, seq from inturn.resume($1, who => $2, why => $3)",
+  retry: "select state, seq from inturn.retry($1, who => $2, why => $3)",
+  skip: "select state, seq from inturn.skip($1, who => $2, why => $3)",
+  redrive: "select state, seq from inturn.redrive($1, $4::bigint, $5::boolean, who => $2, why => $3)",
+  replay: "select state, seq from inturn.replay($1, $4::bigint, who => $2, why => $3)",
+};
+
+/** What the SQL functions refuse with. */
+const REFUSALS: Readonly<Record<string, ErrorCode>> = {
+  IT001: "account_not_found",
+  IT002: "account_running",
+  IT003: "account_idle",
+  IT004: "event_not_dead",
+  IT005: "event_overtaken",
+  IT006: "event_not_settled",
+  IT007: "replay_too_large",
+};
+
+/**
+ * Carries out a verb and records it, in one transaction.
+ *
+ * @throws InturnError one of the codes above when the account is not as the verb needs it; then nothing was changed
+ */
+export async function operate(database: Database, operation: Operation): Promise<Operated> {
+  const { verb, accountId, who, why = null, seq = null, force = false } = operation;
+  const more = { redrive: [seq, force], replay: [seq] }[verb as string] ?? [];
+  try {
+    const { rows } = await database.query<Operated>(STATEMENTS[verb], [accountId, who, why, ...more]);
+    return rows[0] ?? { state: "idle", seq: 0 };
+  } catch (error) {
+    const code = REFUSALS[codeOf(error) ?? ""];
+    if (code === undefined) throw error;
+    const { message, hint } = error as Error & { hint?: string };
+    throw new InturnError(code, [`${message}.`, hint].filter(Boolean).join(" "), { cause: error });
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * What follows when an event's handler fails: another attempt, or what the rule says for an event that is given up.
+ */
+import { backoffMs } from "./backoff.ts";
+
+/**
+ * What to do with an event whose attempts are used up. `block`: its account waits for a person. `dead-letter`: it is set
+ * aside and its account goes on; order is kept among the rest. `park`: block for a time, then dead-letter.
+ */
+export const FAILURE_POLICIES = ["block", "dead-letter", "park"] as const;
+
+/** How the events of one type are retried. */
+export interface RetryRule {
+  /** An event is given up when this many attempts have failed. */
+  readonly attemptsMax: number;
+  /** The wait before the second attempt; it doubles. */
+  readonly backoffMs: number;
+  /** The longest wait between two attempts. */
+  readonly backoffMsMax: number;
+  /** A handler that takes longer is told to stop, and its attempt has failed. */
+  readonly handlerTimeoutMs: number;
+  readonly failurePolicy: (typeof FAILURE_POLICIES)[number];
+  /** How long `park` blocks. */
+  readonly parkMs: number;
+}
+
+/** What a failed handler asks for: never again, again in so many ms, or nothing. */
+export type RetryWish = { readonly never: true } | { readonly inMs: number } | undefined;
+
+/** What follows a failure. */
+export type Verdict =
+  | { readonly then: "retry"; readonly inMs: number }
+  | { readonly then: "block" }
+  | { readonly then: "park"; readonly forMs: number }
+  | { readonly then: "dead-letter" };
+
+/**
+ * Decides what follows a failure.
+ *
+ * @param failure.attempt the attempt that failed, counted from 1 since the event came in or a person said `retry`
+ * @param failure.random a number in [0, 1)
+ */
+export function judgeFailure(failure: { rule: RetryRule; attempt: number; wish?: RetryWish; random: number }): Verdict {
+  const { rule, attempt, wish, random } = failure;
+  if (attempt >= rule.attemptsMax || (wish !== undefined && "never" in wish)) return giveUp(rule);
+  if (wish !== undefined) return { then: "retry", inMs: wish.inMs };
+  return { then: "retry", inMs: backoffMs({ attempt, firstMs: rule.backoffMs, mostMs: rule.backoffMsMax, random }) };
+}
+
+/** What the rule says for an event that is given up. */
+export function giveUp(rule: RetryRule): Verdict {
+  return rule.failurePolicy === "park" ? { then: "park", forMs: rule.parkMs } : { then: rule.failurePolicy };
+}
+
+/** How the events of each type are retried: as `byType` says, and as `others` says for everything that it does not. */
+export function createRules(
+  others: RetryRule,
+  byType: Readonly<Record<string, Partial<RetryRule>>>,
+): (type: string | null) => RetryRule {
+  const rules = new Map(Object.entries(byType).map(([type, rule]) => [type, { ...others, ...rule }]));
+  return (type) => (type === null ? undefined : rules.get(type)) ?? others;
+}

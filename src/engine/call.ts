@@ -1,0 +1,170 @@
+/**
+ * One call of the handler: its context, its time limit, and the ways in which it can end.
+ */
+import type { TransactionClient } from "../db/pool.ts";
+import type { Settled } from "../db/settle.ts";
+import type { StoredEvent } from "../domain/event.ts";
+import { idempotencyKeyOf } from "../domain/lease.ts";
+import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
+import type { Handler, HandlerContext, HandlerEvent } from "./handler.ts";
+
+/** What to call the handler with. */
+export interface CallOptions {
+  readonly handler: Handler;
+  readonly event: StoredEvent;
+  readonly attempt: number;
+  readonly epoch: number;
+  /** The handler's time limit. */
+  readonly handlerTimeoutMs: number;
+  readonly log: Log;
+  /** Runs work in a transaction that also settles the event. */
+  readonly transact: Transact;
+}
+
+/** Runs work in a transaction that also settles the event in hand. */
+export type Transact = <Result>(
+  work: (client: TransactionClient) => Promise<Result>,
+) => Promise<{ result: Result; settled: Settled }>;
+
+/** How a call ended. */
+export type CallEnd =
+  | { readonly end: "done" }
+  /** The event was settled by the handler's own transaction. */
+  | { readonly end: "settled"; readonly settled: Settled }
+  | { readonly end: "failed"; readonly error: unknown }
+  /** It was told to stop for no fault of its own. */
+  | { readonly end: "abandoned" };
+
+/** A call under way. */
+export interface Call {
+  readonly ended: Promise<CallEnd>;
+  /** Tells the handler to stop; its end is waited for. */
+  interrupt(reason: unknown): void;
+  /** Waits no longer. */
+  abandon(): void;
+}
+
+/** A handler that was told to stop because it took too long has this long to come to its end. */
+const TIMED_OUT_MS_MAX = 1_000;
+
+/** Calls the handler. Never throws; `ended` never rejects. */
+export function callHandler(options: CallOptions): Call {
+  const { promise: ended, resolve } = Promise.withResolvers<CallEnd>();
+  const signal = createLazySignal();
+  const transaction = createTransaction(options.transact);
+  let interrupted = false;
+  let timedOut: InturnError | undefined;
+  let timer = setTimeout(() => {
+    timedOut = new InturnError("handler_timed_out", `the handler took longer than ${options.handlerTimeoutMs} ms`);
+    signal.abort(timedOut);
+    timer = setTimeout(() => resolve({ end: "failed", error: timedOut }), TIMED_OUT_MS_MAX);
+  }, options.handlerTimeoutMs);
+
+  const onFailed = (error: unknown): CallEnd => {
+    if (interrupted) return { end: "abandoned" };
+    return { end: "failed", error: timedOut ?? error };
+  };
+  void handle(options, signal, transaction)
+    .then((): CallEnd => ({ end: "done" }), onFailed)
+    .then((end) => {
+      clearTimeout(timer);
+      const settled = transaction.settled();
+      if (settled !== undefined && end.end === "failed") {
+        options.log.warn({ err: end.error }, "the handler failed after its transaction had settled the event");
+      }
+      resolve(settled === undefined ? end : { end: "settled", settled });
+    });
+  return {
+    ended,
+    interrupt(reason) {
+      interrupted = true;
+      signal.abort(reason);
+    },
+    abandon: () => resolve({ end: "abandoned" }),
+  };
+}
+
+/** A transaction that the handler did not wait for is waited for here; one that failed has left the event as it was. */
+async function handle(options: CallOptions, signal: LazySignal, transaction: OneTransaction): Promise<void> {
+  await options.handler(toHandlerEvent(options.event), createContext(options, signal, transaction));
+  await transaction.finished();
+}
+
+function toHandlerEvent(event: StoredEvent): HandlerEvent {
+  return { ...event, data: JSON.parse(event.data) };
+}
+
+/** What few handlers use is made when it is asked for. */
+function createContext(options: CallOptions, signal: LazySignal, transaction: OneTransaction): HandlerContext {
+  const { event, attempt, epoch, log } = options;
+  return {
+    attempt,
+    epoch,
+    idempotencyKey: idempotencyKeyOf(event),
+    transaction: transaction.run,
+    get signal() {
+      return signal.get();
+    },
+    get log() {
+      return log.child({ accountId: event.accountId, seq: event.seq });
+    },
+  };
+}
+
+interface LazySignal {
+  get(): AbortSignal;
+  abort(reason: unknown): void;
+}
+
+function createLazySignal(): LazySignal {
+  let controller: AbortController | undefined;
+  let abortion: { reason: unknown } | undefined;
+  return {
+    get() {
+      controller ??= new AbortController();
+      if (abortion !== undefined) controller.abort(abortion.reason);
+      return controller.signal;
+    },
+    abort(reason) {
+      abortion ??= { reason };
+      controller?.abort(abortion.reason);
+    },
+  };
+}
+
+/** The one transaction that may settle an event. */
+interface OneTransaction {
+  readonly run: HandlerContext["transaction"];
+  /** What the settle inside it answered, once it is committed. */
+  settled(): Settled | undefined;
+  /** Resolves when none is under way; rejects when the last one failed. */
+  finished(): Promise<unknown>;
+}
+
+function createTransaction(transact: Transact): OneTransaction {
+  let settled: Settled | undefined;
+  let underWay = false;
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    async run(work) {
+      if (underWay || settled !== undefined) {
+        throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
+      }
+      underWay = true;
+      const running = transact(work);
+      last = running;
+      // Whoever called hears of it; and so does the call's end, if nobody awaited it.
+      last.catch(() => undefined);
+      try {
+        const done = await running;
+        settled = done.settled;
+        return done.result;
+      } finally {
+        underWay = false;
+      }
+    },
+    settled: () => settled,
+    finished: () => last,
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * A worker's life as the others see it: its lease, renewed twice a second, and its sign of life. From here the worker
+ * learns how far it may trust its own lease.
+ */
+import type { Database } from "../db/pool.ts";
+import { openSignOfLife, type SignOfLife } from "../db/sign-of-life.ts";
+import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
+import type { Log } from "../log/log.ts";
+
+/** Between two renewals. */
+const RENEWAL_MS = 400;
+
+/** Between two tries to reach a database that is away. */
+const RETRY_MS = 200;
+
+/**
+ * A handler starts only under a lease confirmed within this time. The others wait longer (`LIFELESS_MS_MAX`) before they
+ * take the accounts of a worker whose sign of life has ended.
+ */
+const CONFIRMED_MS_MAX = 1_000;
+
+/** Without an answer for this long we may be cut off from a database that serves the others. */
+const SILENT_MS_MAX = 2_500;
+
+/** Who has been cut off must have been back for this long before it judges whether others live: they may be on their way back too. */
+const JUDGING_MS_MIN = 1_500;
+
+/** What a life needs. */
+export interface LifeOptions {
+  readonly url: string;
+  /** For renewals while the sign of life is being restored. */
+  readonly database: Database;
+  readonly worker: WorkerIdentity;
+  readonly leaseMs: number;
+  readonly log: Log;
+  /** Hears that others may have the accounts by now. */
+  readonly onLost: (why: string) => void;
+}
+
+/** The lease and the sign of life of one worker. */
+export class Life {
+  readonly #options: LifeOptions;
+  #sign: SignOfLife | undefined;
+  /** Of the last sign of life, also while it is being restored: no lock, but renewals. */
+  #lifeKey: number | null = null;
+  #signSinceMs = Number.POSITIVE_INFINITY;
+  #confirmedMs = Number.NEGATIVE_INFINITY;
+  #waiting: (() => void)[] = [];
+  #lost = false;
+  #failing = false;
+  /** The name under which graphile-worker locks this process's jobs. */
+  graphilePool: string | null = null;
+
+  constructor(options: LifeOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the lease is known to be good; undefined when it is. */
+  confirmed(): Promise<void> | undefined {
+    if (this.#isConfirmed()) return undefined;
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Whether this worker has been in touch for long enough to say which of the others are dead. */
+  get mayJudge(): boolean {
+    return this.#isConfirmed() && performance.now() - this.#signSinceMs > JUDGING_MS_MIN;
+  }
+
+  /** Takes the lease for the first time. Rejects when the database is away. */
+  async begin(): Promise<void> {
+    await this.#renew();
+  }
+
+  /** Renews once; never rejects. Returns the ms to wait before the next renewal. */
+  async renewPass(): Promise<number> {
+    const startedMs = performance.now();
+    try {
+      const { entered } = await this.#renew();
+      this.#lost = false;
+      this.#failing = false;
+      if (entered) this.#lose("its lease had run out: it was stalled or cut off for too long");
+      return RENEWAL_MS;
+    } catch (error) {
+      this.#judgeSilence(performance.now() - startedMs);
+      if (!this.#failing) this.#options.log.warn({ err: error }, "the lease cannot be renewed; trying again");
+      this.#failing = true;
+      return RETRY_MS;
+    }
+  }
+
+  /** Ends the sign of life. Who waits for a confirmation goes on. */
+  async end(): Promise<void> {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    await this.#sign?.close();
+  }
+
+  #isConfirmed(): boolean {
+    return performance.now() - this.#confirmedMs < CONFIRMED_MS_MAX;
+  }
+
+  async #renew(): Promise<{ entered: boolean }> {
+    const sentMs = performance.now();
+    const renewed = await this.#renewOverSign().catch(async (error: unknown) => {
+      this.#dropSign();
+      // A broken connection alone is no reason to be taken for dead; a database that does not answer is.
+      if (performance.now() - sentMs >= SILENT_MS_MAX) throw error;
+      return await this.#renewOver(this.#options.database);
+    });
+    this.#confirmedMs = sentMs;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    return renewed;
+  }
+
+  async #renewOverSign(): Promise<{ entered: boolean }> {
+    if (this.#sign?.hasEnded() === true) this.#dropSign();
+    if (this.#sign === undefined) {
+      this.#sign = await openSignOfLife(this.#options.url);
+      this.#lifeKey = this.#sign.lifeKey;
+      this.#signSinceMs = performance.now();
+    }
+    return await this.#renewOver(this.#sign.client);
+  }
+
+  async #renewOver(connection: Pick<Database, "query">): Promise<{ entered: boolean }> {
+    const { worker, leaseMs } = this.#options;
+    const ties = { lifeKey: this.#lifeKey, graphilePool: this.graphilePool };
+    return await renewWorkerLease(connection, { ...worker, ...ties }, leaseMs);
+  }
+
+  #dropSign(): void {
+    void this.#sign?.close();
+    this.#sign = undefined;
+    this.#signSinceMs = Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * A database that refuses us is down for everybody, and nobody takes our accounts while it is: the lease holds for its
+   * whole time. One that does not answer may be serving the others.
+   */
+  #judgeSilence(waitedMs: number): void {
+    const unconfirmedMs = performance.now() - this.#confirmedMs;
+    if (waitedMs >= SILENT_MS_MAX) this.#lose(`the database has not answered for ${Math.round(unconfirmedMs)} ms`);
+    else if (unconfirmedMs > this.#options.leaseMs) this.#lose("its lease could not be renewed in time");
+  }
+
+  #lose(why: string): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    this.#options.onLost(why);
+  }
+}

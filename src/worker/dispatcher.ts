@@ -1,0 +1,96 @@
+/**
+ * Keeps graphile-worker going. Its runner ends, or stays behind half-dead, when the database fails it at the wrong moment;
+ * what the worker has in hand does not depend on it, so another runner takes its place.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Runner, run } from "graphile-worker";
+import type pg from "pg";
+import { destroyDatabase, openDatabase } from "../db/pool.ts";
+import { createPreset, DISPATCHER_CONNECTIONS_MAX, type PresetOptions } from "./preset.ts";
+
+/** A dispatcher at work. */
+export interface Dispatcher {
+  /** Takes no more wake-ups, and waits for the turns that are under way. */
+  stop(): Promise<void>;
+}
+
+/** Between the end of one runner and the start of the next: at first, and at most. */
+const RESTART_MS = { first: 100, most: 2_000 };
+
+/** A runner that lived this long has been well: the next wait is the first one again. */
+const WELL_MS = 10_000;
+
+/** A runner completes its last jobs in this time; one that has given up would take for ever. */
+const STOP_MS_MAX = 2_000;
+
+/** Starts dispatching: resolves at once, and goes on until it is stopped, whatever the database does. */
+export function startDispatcher(options: Omit<PresetOptions, "pool">): Dispatcher {
+  const stopping = new AbortController();
+  let current: Running | undefined;
+  const running = keepRunning();
+  return {
+    async stop() {
+      stopping.abort();
+      await current?.end();
+      await running;
+    },
+  };
+
+  async function keepRunning(): Promise<void> {
+    let waitMs = RESTART_MS.first;
+    while (!stopping.signal.aborted) {
+      const startedMs = performance.now();
+      try {
+        current = await startRunner(options);
+        if (stopping.signal.aborted) return await current.end();
+        const cause = await current.gaveUp;
+        if (stopping.signal.aborted) return;
+        options.log.warn({ err: cause }, "graphile-worker gave up; starting it again");
+        await current.end();
+      } catch (error) {
+        options.log.warn({ err: error }, "graphile-worker cannot start; trying again");
+      }
+      if (performance.now() - startedMs > WELL_MS) waitMs = RESTART_MS.first;
+      await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      waitMs = Math.min(2 * waitMs, RESTART_MS.most);
+    }
+  }
+}
+
+interface Running {
+  /** Resolves, with the reason if there is one, when the runner takes no more jobs. */
+  readonly gaveUp: Promise<unknown>;
+  /** Lets it complete its jobs, for as long as that makes sense, and closes its connections. */
+  end(): Promise<void>;
+}
+
+async function startRunner(options: Omit<PresetOptions, "pool">): Promise<Running> {
+  const clients = new Set<pg.PoolClient>();
+  const pool = openDatabase({
+    url: options.databaseUrl,
+    name: "inturn dispatcher",
+    connectionsMax: DISPATCHER_CONNECTIONS_MAX,
+    onError: (error) => options.log.debug({ err: error }, "a connection of graphile-worker broke"),
+  });
+  pool.on("connect", (client) => clients.add(client)).on("remove", (client) => clients.delete(client));
+  const { promise: gaveUp, resolve: giveUp } = Promise.withResolvers<unknown>();
+  try {
+    const preset = createPreset({ ...options, pool });
+    const runner = await run({ preset, noHandleSignals: true, parsedCronItems: [] });
+    // graphile-worker's runner resolves even when it gave up: an end that nobody asked for is a failure.
+    runner.promise.then(giveUp, giveUp);
+    runner.events.on("pool:fatalError", ({ error }) => giveUp(error));
+    runner.events.on("pool:gracefulShutdown", ({ message }) => giveUp(new Error(message)));
+    return { gaveUp, end: () => endRunner(runner, options).then(() => destroyDatabase(pool, clients)) };
+  } catch (error) {
+    await destroyDatabase(pool, clients);
+    throw error;
+  }
+}
+
+async function endRunner(runner: Runner, { worker }: Pick<PresetOptions, "worker">): Promise<void> {
+  const stopped = runner.stop().catch(() => runner.promise.catch(() => undefined));
+  // The turns are the worker's: told to stop they end in their own time, and then their jobs are completed.
+  if (worker.isStopping) await worker.drained();
+  await Promise.race([stopped, sleep(STOP_MS_MAX)]);
+}

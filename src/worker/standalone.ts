@@ -1,0 +1,62 @@
+/**
+ * The worker under the plain tool, `npx graphile-worker`: there graphile-worker owns the process, and the worker's life
+ * follows that of its pool.
+ */
+import { startDispatcher } from "./dispatcher.ts";
+import { createPreset, type PresetOptions } from "./preset.ts";
+
+/** Creates the preset for the plain tool. */
+export function createStandalonePreset(options: PresetOptions): GraphileConfig.Preset {
+  return { extends: [createPreset(options)], plugins: [createLifePlugin(options)] };
+}
+
+/**
+ * The worker starts with the pool, stops with it, and closes after its last turn. A pool that ends without having been
+ * told to has given up: the worker stays, and a dispatcher of our own takes the pool's place until a signal comes.
+ */
+function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
+  const { worker, log } = options;
+  const { promise: told, resolve: tell } = Promise.withResolvers<void>();
+  let isTold = false;
+  return {
+    name: "InturnLifePlugin",
+    version: "1.0.0",
+    worker: {
+      middleware: {
+        init(next, { ctx }) {
+          ctx.events.on("gracefulShutdown", () => {
+            isTold = true;
+            tell();
+          });
+          ctx.events.on("pool:create", ({ workerPool }) => {
+            worker.start().catch((error: unknown) => {
+              log.fatal({ err: error }, "the worker could not start; is the database migrated?");
+              process.exitCode = 1;
+              isTold = true;
+              void workerPool.gracefulShutdown("the worker could not start");
+            });
+          });
+          return next();
+        },
+        async poolGracefulShutdown(next, { message }) {
+          if (!isTold) {
+            log.warn({ cause: message }, "graphile-worker gave up; starting it again");
+            void Promise.resolve(next()).catch(() => undefined);
+            const dispatcher = startDispatcher(options);
+            await told;
+            worker.beginStop();
+            await dispatcher.stop();
+            return await worker.close();
+          }
+          worker.beginStop();
+          try {
+            return await next();
+          } finally {
+            await worker.drained();
+            await worker.close();
+          }
+        },
+      },
+    },
+  };
+}
