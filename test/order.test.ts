@@ -10,9 +10,10 @@ import { appendEvents } from "../src/db/append.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
 import { renewWorkerLease } from "../src/db/workers.ts";
 import type { RetryRule } from "../src/domain/failure.ts";
+import type { TurnOptions } from "../src/engine/holding.ts";
 import { createLedger, type Ledger } from "../src/engine/ledger.ts";
 import { createTransactions } from "../src/engine/transactions.ts";
-import { runTurn, type TurnOptions } from "../src/engine/turn.ts";
+import { runTurn } from "../src/engine/turn.ts";
 import { createLog } from "../src/log/log.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
@@ -29,7 +30,14 @@ const rule: RetryRule = {
 };
 
 /** What a settle says of an event that went well. */
-const settled = { outcome: "processed", error: null, attempts: 1, startedUs: 0, durationMs: 1, yields: false } as const;
+const wellDone = {
+  outcome: "processed",
+  error: null,
+  attempts: 1,
+  startedUs: 0,
+  durationMs: 1,
+  yields: false,
+} as const;
 
 /** Retries that nobody lives to see. */
 const slowly = (): RetryRule => ({ ...rule, backoffMs: 60_000, backoffMsMax: 60_000 });
@@ -227,7 +235,7 @@ test(
       woken: 0,
     });
     await late.renew();
-    const settlement = { ...settled, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
+    const settlement = { ...wellDone, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
     // Between takeover and the next claim the epoch is still the same: the state alone must stop the late writer.
     assert.equal(await late.options.ledger.settle(settlement), undefined);
     const fresh = await next.options.ledger.claim("a");
@@ -251,7 +259,7 @@ test(
     const worker = await createTestWorker(db);
     await appendTo(db, "a");
     await worker.options.ledger.claim("a");
-    const settlement = { ...settled, accountId: "a", seq: 1 };
+    const settlement = { ...wellDone, accountId: "a", seq: 1 };
     const answers = await Promise.all([
       worker.options.ledger.settle({ ...settlement, epoch: 0 }),
       worker.options.ledger.settle({ ...settlement, epoch: 1 }),

@@ -23,12 +23,12 @@ export interface CallOptions {
 }
 
 /** Runs work in a transaction that also settles the event in hand. */
-export type Transact = <Result>(
+type Transact = <Result>(
   work: (client: TransactionClient) => Promise<Result>,
 ) => Promise<{ result: Result; settled: Settled }>;
 
 /** How a call ended. */
-export type CallEnd =
+type CallEnd =
   | { readonly end: "done" }
   /** The event was settled by the handler's own transaction. */
   | { readonly end: "settled"; readonly settled: Settled }
