@@ -34,10 +34,11 @@ async function verb(db: TestDatabase, call: string): Promise<unknown> {
 }
 
 async function refusal(db: TestDatabase, call: string): Promise<string> {
-  return await verb(db, call).then(
-    (done) => `done: ${JSON.stringify(done)}`,
-    (error: { code: string }) => error.code,
-  );
+  try {
+    return `done: ${JSON.stringify(await verb(db, call))}`;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
 }
 
 async function view(db: TestDatabase): Promise<Record<string, unknown> | undefined> {

@@ -147,7 +147,7 @@ function createTransaction(transact: Transact): OneTransaction {
   let underWay = false;
   let last: Promise<unknown> = Promise.resolve();
   return {
-    async run(work) {
+    run: async (work) => {
       if (underWay || settled !== undefined) {
         throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
       }
