@@ -3,7 +3,7 @@
  * Inturn relies on it or works around it. A test that fails after an upgrade tells what changed, and what to look at.
  */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import {
   addJob,
@@ -11,10 +11,14 @@ import {
   readLocked,
   runAll,
   startRunner,
+  stopRunners,
   untilBlocked,
+  untilListening,
   withPlainClient,
 } from "./support/graphile-worker.ts";
 import { until } from "./support/until.ts";
+
+after(stopRunners);
 
 /** The queues whose row nobody holds. */
 async function freeQueues(db: TestDatabase): Promise<string[]> {
@@ -102,6 +106,7 @@ test(
       },
       { concurrentJobs: 2 },
     );
+    await untilListening(db);
     await addJob(db, 1, { key: "account" });
     await until("both have ended", () => sequence.length === 4);
     assert.deepEqual(sequence, ["1 starts", "2 starts", "1 ends", "2 ends"]);
@@ -289,8 +294,12 @@ test(
   withDatabase(async (db) => {
     for (let n = 1; n <= 3; n++) await addJob(db, n);
     const { promise: told, resolve: end } = Promise.withResolvers<void>();
-    const { runner, poolId } = await startRunner(db, () => told);
-    await until("it has fetched", async () => (await readLocked(db)).length > 0);
+    let started = false;
+    const { runner, poolId } = await startRunner(db, async () => {
+      started = true;
+      await told;
+    });
+    await until("the first has started", () => started);
     const read = async () => (await readJobs(db)).map((job) => [job.n, job.attempts, job.locked_by]);
     assert.deepEqual(await read(), [
       [1, 1, poolId],

@@ -6,7 +6,6 @@
 import { EventEmitter } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { run, type WorkerEvents, WorkerPreset } from "graphile-worker";
-import type pg from "pg";
 import { SILENT } from "./graphile-worker.ts";
 
 /** What its jobs' payloads may say. */
@@ -17,12 +16,12 @@ export interface ProcessPayload {
 
 const tell = (line: string) => process.stdout.write(`${line}\n`);
 const events: WorkerEvents = new EventEmitter();
-const { promise: deaf, resolve: beDeaf } = Promise.withResolvers<void>();
+const { promise: deaf, resolve: beDeaf } = Promise.withResolvers<unknown>();
 events.on("pool:create", ({ workerPool }) => tell(`pool ${workerPool.id}`));
 events.on("pool:fatalError", ({ action }) => tell(`fatal ${action}`));
 events.on("pool:listen:release", ({ client }) => {
   // It is about to send UNLISTEN, and its end waits for that one: this one is answered after it.
-  queueMicrotask(() => void (client as pg.PoolClient).query("select").then(() => beDeaf()));
+  queueMicrotask(() => void client.query("select").then(beDeaf, beDeaf));
 });
 
 const runner = await run({

@@ -8,8 +8,8 @@ import pg from "pg";
 import type { TestDatabase } from "./database.ts";
 import { until } from "./until.ts";
 
-/** Poll intervals that no test lives to see the end of. */
-export const HOUR_MS = 3_600_000;
+/** A poll interval that no test lives to see the end of. */
+const HOUR_MS = 3_600_000;
 
 /** A row of its jobs table. */
 export interface JobRow {
@@ -109,12 +109,19 @@ export interface ProbeRunner {
   readonly end: () => "pending" | "resolved" | "rejected";
 }
 
+const runners = new Set<Runner>();
+
+/** Stops what a test has left running: after a failed assertion nobody else would, and the process would never end. */
+export function stopRunners(): void {
+  for (const runner of runners) runner.stop().catch(() => undefined);
+}
+
 /** Starts a runner that polls once an hour, unless told otherwise, with batched completions and a local queue, as Inturn's is. */
 export async function startRunner(
   db: TestDatabase,
   task: ProbeTask,
   options: GraphileConfig.WorkerOptions = {},
-  plugins: GraphileConfig.Plugin[] = [],
+  parts: { plugins?: GraphileConfig.Plugin[]; pgPool?: pg.Pool } = {},
 ): Promise<ProbeRunner> {
   const events: WorkerEvents = new EventEmitter();
   const fetched: number[] = [];
@@ -127,7 +134,7 @@ export async function startRunner(
   const runner = await run({
     preset: {
       extends: [WorkerPreset],
-      plugins,
+      plugins: parts.plugins ?? [],
       worker: {
         connectionString: db.url,
         pollInterval: HOUR_MS,
@@ -139,10 +146,12 @@ export async function startRunner(
         ...options,
       },
     },
+    ...(parts.pgPool !== undefined && { pgPool: parts.pgPool }),
     noHandleSignals: true,
     parsedCronItems: [],
     taskList: { probe: async (payload) => await task((payload as { n: number }).n) },
   });
+  runners.add(runner);
   runner.promise.then(
     () => (end = "resolved"),
     () => (end = "rejected"),
@@ -151,15 +160,42 @@ export async function startRunner(
 }
 
 /** Waits until a runner listens for notifications, on another connection than `not`. Returns its backend's pid. */
-export async function untilListening(query: TestDatabase["query"], not = 0): Promise<number> {
+export async function untilListening(db: TestDatabase, not = 0): Promise<number> {
   return await until("the runner listens", async () => {
-    const rows = await query<{ pid: number }>(
+    const rows = await db.query<{ pid: number }>(
       `select pid from pg_stat_activity where datname = current_database()
        and query like 'LISTEN "jobs:insert"%' and state = 'idle' and pid <> $1`,
       [not],
     );
     return rows[0]?.pid;
   });
+}
+
+/** A pool for a runner, whose listening connection can be taken away for a while. */
+export class ProbePool extends pg.Pool {
+  #mayListen: Promise<void> = Promise.resolve();
+
+  constructor(url: string) {
+    super({ connectionString: url });
+    this.on("error", () => undefined);
+    this.on("connect", (client) => client.on("error", () => undefined));
+    const connect = this.connect.bind(this);
+    // Only the listener asks with a callback.
+    const gated = (listener?: Parameters<typeof connect>[0]) =>
+      listener === undefined ? connect() : void this.#mayListen.then(() => connect(listener));
+    this.connect = gated as typeof this.connect;
+  }
+
+  /** Kills the listening connection, and gives the runner no other one while `body` runs. Returns the pid of what it killed. */
+  async whileDeaf(db: TestDatabase, body: () => Promise<void>): Promise<number> {
+    const pid = await untilListening(db);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#mayListen = promise;
+    await db.query("select pg_terminate_backend($1, 10000)", [pid]);
+    await body();
+    resolve();
+    return pid;
+  }
 }
 
 /** Waits until this backend waits for somebody else's lock. */
@@ -172,8 +208,8 @@ export async function untilBlocked(db: TestDatabase, pid: number): Promise<void>
 
 /** Makes the first completion of a job fail with this SQLSTATE, and counts them all. Returns how to read the count. */
 export async function failFirstCompletion(db: TestDatabase, sqlState: string): Promise<() => Promise<number>> {
-  await db.query("create sequence public.completions minvalue 0 start 0");
-  await db.query("select nextval('public.completions')");
+  await db.query("create sequence public.completions minvalue 0");
+  await db.query("select setval('public.completions', 0)");
   await db.query(`create function public.fail_first() returns trigger language plpgsql as $$ begin
     if nextval('public.completions') = 1 then raise exception 'as told' using errcode = '${sqlState}'; end if; return null;
   end $$`);
