@@ -59,7 +59,7 @@ test(
     await untilTold(worker, "started");
     worker.child.kill("SIGKILL");
     assert.equal(await worker.ended, "SIGKILL");
-    const poolId = linesOf(worker)[0]?.replace("pool ", "") ?? "";
+    const [poolId = "", workerId] = linesOf(worker).map((line) => line.split(" ")[1]);
     assert.match(poolId, /^pool-[0-9a-f]{18}$/);
     const readOwners = async () => [
       (await readJobs(db)).map((job) => job.locked_by),
@@ -71,7 +71,7 @@ test(
       await lockAgain(db, poolId, "3 hours 59 minutes");
       await runAll(client, (n) => void ran.push(n));
       assert.equal(ran.length, 0);
-      await db.query("select graphile_worker.force_unlock_workers(array['worker-1'])");
+      await db.query("select graphile_worker.force_unlock_workers(array[$1])", [workerId]);
       assert.deepEqual(await readOwners(), [[poolId, null], [poolId]]);
       await db.query("select graphile_worker.force_unlock_workers(array[$1])", [poolId]);
       assert.deepEqual(await readOwners(), [[null, null], [null]]);
@@ -126,7 +126,7 @@ test(
     const worker = startWorkerProcess(db, BATCHED);
     await worker.ended;
     assert.equal(await worker.ended, 0);
-    assert.deepEqual(linesOf(worker).slice(1), ["started", "succeeds", "fatal completeJob", "resolved"]);
+    assert.deepEqual(linesOf(worker).slice(2), ["started", "succeeds", "fatal completeJob", "resolved"]);
     assert.deepEqual(await readLocked(db), [1]);
   }),
 );
@@ -139,7 +139,7 @@ test(
     await addJob(db, 1);
     const worker = startWorkerProcess(db, {});
     assert.equal(await worker.ended, 1);
-    assert.deepEqual(linesOf(worker).slice(1), ["started", "succeeds"]);
+    assert.deepEqual(linesOf(worker).slice(2), ["started", "succeeds"]);
     assert.match(worker.output.stderr, /error: as told[^]*code: '57P01'/);
     assert.deepEqual(await readLocked(db), [1]);
   }),

@@ -18,7 +18,10 @@ const tell = (line: string) => process.stdout.write(`${line}\n`);
 const events: WorkerEvents = new EventEmitter();
 const { promise: deaf, resolve: beDeaf } = Promise.withResolvers<unknown>();
 events.on("pool:create", ({ workerPool }) => tell(`pool ${workerPool.id}`));
+events.on("worker:create", ({ worker }) => tell(`worker ${worker.workerId}`));
 events.on("pool:fatalError", ({ action }) => tell(`fatal ${action}`));
+const { promise: listening, resolve: beListening } = Promise.withResolvers<void>();
+events.on("pool:listen:success", () => beListening());
 events.on("pool:listen:release", ({ client }) => {
   // It is about to send UNLISTEN, and its end waits for that one: this one is answered after it.
   queueMicrotask(() => void client.query("select").then(beDeaf, beDeaf));
@@ -38,6 +41,7 @@ const runner = await run({
   taskList: {
     [process.env["TASK"] ?? "probe"]: async (payload) => {
       const { hold, fail } = payload as ProcessPayload;
+      await listening;
       tell("started");
       if (hold === true) {
         await deaf;
