@@ -77,22 +77,25 @@ export async function runAll(
   task: ProbeTask,
   options: GraphileConfig.WorkerOptions = {},
 ): Promise<void> {
+  const serial = oneByOne(client);
   await runTaskListOnce(
     { preset: { extends: [WorkerPreset], worker: { ...options, logger: SILENT } }, noHandleSignals: true },
     { probe: async (payload) => await task((payload as { n: number }).n) },
-    oneByOne(client),
+    serial.client,
   );
+  // Completions are not waited for.
+  await serial.idle();
 }
 
 /** pg 9 will refuse a query on a connection that still works on another one; graphile-worker does not wait there. */
-function oneByOne(client: pg.PoolClient): pg.PoolClient {
+function oneByOne(client: pg.PoolClient): { client: pg.PoolClient; idle: () => Promise<unknown> } {
   let last: Promise<unknown> = Promise.resolve();
   const query = async (config: pg.QueryConfig) => {
     const answer = last.then(async () => await client.query(config));
     last = answer.catch(() => undefined);
     return await answer;
   };
-  return { query } as unknown as pg.PoolClient;
+  return { client: { query } as unknown as pg.PoolClient, idle: async () => await last };
 }
 
 /** A runner in this process, and what its events told. */
