@@ -21,6 +21,8 @@ export { readSettings, type Settings } from "./config/settings.ts";
 export { migrateDatabase } from "./db/migrate.ts";
 export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts";
 export { type ErrorCode, InturnError } from "./errors/error.ts";
+export { DoNotRetryError, RetryAtError } from "./errors/retry.ts";
 export { createLog } from "./log/log.ts";
 export { type Api, startApi } from "./service/api.ts";
 export { type RunningWorker, startWorker } from "./service/work.ts";
+export type { EventTypes } from "./worker/handler-module.ts";

@@ -64,13 +64,13 @@ test("a failure leads to another attempt while there are some, then to what the 
     judgeFailure({ rule: { ...rule, failurePolicy: policy }, attempt, ...(wish && { wish }), random: 0 });
   assert.deepEqual(
     [1, 2, 3, 4].map((attempt) => judge(attempt)),
-    [{ then: "retry", inMs: 500 }, { then: "retry", inMs: 1_000 }, { then: "block" }, { then: "block" }],
+    [{ next: "retry", inMs: 500 }, { next: "retry", inMs: 1_000 }, { next: "block" }, { next: "block" }],
   );
-  assert.deepEqual(judge(1, { never: true }), { then: "block" });
-  assert.deepEqual(judge(1, { never: true }, "dead-letter"), { then: "dead-letter" });
-  assert.deepEqual(judge(3, undefined, "park"), { then: "park", forMs: 5_000 });
-  assert.deepEqual(judge(1, { inMs: 77 }), { then: "retry", inMs: 77 });
-  assert.deepEqual(judge(3, { inMs: 77 }), { then: "block" }, "a wish does not outlast the attempts");
+  assert.deepEqual(judge(1, { never: true }), { next: "block" });
+  assert.deepEqual(judge(1, { never: true }, "dead-letter"), { next: "dead-letter" });
+  assert.deepEqual(judge(3, undefined, "park"), { next: "park", forMs: 5_000 });
+  assert.deepEqual(judge(1, { inMs: 77 }), { next: "retry", inMs: 77 });
+  assert.deepEqual(judge(3, { inMs: 77 }), { next: "block" }, "a wish does not outlast the attempts");
 });
 
 test("each event type has its rule, and what it does not say is as for all", () => {

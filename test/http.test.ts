@@ -244,6 +244,44 @@ test(
   }),
 );
 
+test(
+  "an operator's verb over HTTP: carried out, recorded, refused with a code; its body may be left out",
+  withApp(async (app, db) => {
+    await post(app, JSON.stringify({ accountId: "a/b", data: 1 }));
+    const operate = async (verb: string, body?: unknown) => {
+      const json = { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+      return await app.request(`/v1/accounts/a%2Fb/${verb}`, { method: "POST", ...(body !== undefined && json) });
+    };
+    const paused = await operate("pause");
+    assert.deepEqual(
+      [paused.status, await paused.json()],
+      [200, { accountId: "a/b", verb: "pause", state: "paused", seq: 1 }],
+    );
+    assert.equal((await operate("skip", { who: "kim", why: "known bug" })).status, 200);
+    assert.equal((await operate("resume", {})).status, 200);
+    assert.deepEqual(await problemOf(await operate("skip")), [409, "account_idle", []]);
+    assert.deepEqual(await problemOf(await operate("redrive", { seq: 1 })), [409, "event_not_dead", []]);
+    assert.deepEqual(await problemOf(await operate("replay", { seq: 2 })), [409, "event_not_settled", []]);
+    assert.deepEqual(await problemOf(await operate("replay", { seq: 0, extra: 1 })), [
+      422,
+      "operation_invalid",
+      ["/seq", "/"],
+    ]);
+    assert.deepEqual(await problemOf(await operate("skip", [])), [422, "operation_invalid", ["/"]]);
+    assert.deepEqual(await problemOf(await app.request("/v1/accounts/nobody/retry", { method: "POST" })), [
+      404,
+      "account_not_found",
+      [],
+    ]);
+    assert.equal((await app.request("/v1/accounts/a%2Fb/pause")).status, 405);
+    assert.deepEqual(await db.query("select verb, who, why from inturn.operator_log order by id"), [
+      { verb: "pause", who: "http", why: null },
+      { verb: "skip", who: "kim", why: "known bug" },
+      { verb: "resume", who: "http", why: null },
+    ]);
+  }),
+);
+
 test("without a database the server is alive, not ready, and answers 503 with Retry-After", async () => {
   const database = openDatabase({
     url: "postgres://x@127.0.0.1:1/x",

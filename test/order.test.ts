@@ -2,92 +2,15 @@
  * The heart of it: whatever the schedule, each account's events are settled exactly once, in exactly the order 1, 2, 3, …
  */
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { appendEvents } from "../src/db/append.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
-import { renewWorkerLease } from "../src/db/workers.ts";
-import type { RetryRule } from "../src/domain/failure.ts";
-import { createLedger, type Ledger } from "../src/engine/ledger.ts";
-import { createTransactions } from "../src/engine/transactions.ts";
-import { runTurn, type TurnOptions } from "../src/engine/turn.ts";
-import { createLog } from "../src/log/log.ts";
-import { type TestDatabase, withDatabase } from "./support/database.ts";
+import type { TurnOptions } from "../src/engine/holding.ts";
+import { runTurn } from "../src/engine/turn.ts";
+import { withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
-
-const log = createLog({ level: "silent", name: "test" });
-
-const rule: RetryRule = {
-  attemptsMax: 1_000,
-  backoffMs: 1,
-  backoffMsMax: 1,
-  handlerTimeoutMs: 60_000,
-  failurePolicy: "block",
-  parkMs: 60_000,
-};
-
-/** What a settle says of an event that went well. */
-const settled = { outcome: "processed", error: null, attempts: 1, startedUs: 0, durationMs: 1, yields: false } as const;
-
-/** Retries that nobody lives to see. */
-const slowly = (): RetryRule => ({ ...rule, backoffMs: 60_000, backoffMsMax: 60_000 });
-
-/** A worker without graphile-worker around it. */
-async function createTestWorker(
-  db: TestDatabase,
-  onSettled: (accountId: string, seq: number) => void = () => undefined,
-) {
-  const id = randomUUID();
-  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
-  const renew = () => renewWorkerLease(db.database, identity, 60_000);
-  await renew();
-  const plain = createLedger({ database: db.database, workerId: id, hopeless: AbortSignal.abort() });
-  const ledger: Ledger = {
-    ...plain,
-    async settle(settlement) {
-      const settled = await plain.settle(settlement);
-      if (settled !== undefined) onSettled(settlement.accountId, settlement.seq);
-      return settled;
-    },
-  };
-  const options: TurnOptions = {
-    ledger,
-    transactions: createTransactions(db.database, { idleMsMax: 10_000 }),
-    handler: () => undefined,
-    ruleOf: () => rule,
-    log,
-    isCrowded: () => false,
-    confirmed: () => undefined,
-    stopping: new AbortController().signal,
-    interrupted: new AbortController().signal,
-    abandoned: new AbortController().signal,
-  };
-  return { id, renew, options };
-}
-
-async function appendTo(db: TestDatabase, ...accountIds: string[]): Promise<void> {
-  await appendEvents(
-    db.database,
-    accountIds.map((accountId) => ({ accountId, data: "{}", type: null, id: null, occurredAt: null })),
-  );
-}
-
-async function expireLease(db: TestDatabase, workerId: string): Promise<void> {
-  await db.query("update inturn.workers set lease_expires_at = clock_timestamp() - interval '1 second' where id = $1", [
-    workerId,
-  ]);
-}
-
-async function accountRow(db: TestDatabase, accountId: string): Promise<Record<string, unknown> | undefined> {
-  const rows = await db.query(
-    `select state, last_seq, processed_seq, epoch, head_attempts, lease_worker is not null as leased
-     from inturn.accounts where id = $1`,
-    [accountId],
-  );
-  return rows[0];
-}
+import { accountRow, appendTo, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
 
 test(
   "over random schedules with failures, stolen leases and late writers, every account is settled as 1, 2, 3, … exactly",
@@ -227,7 +150,7 @@ test(
       woken: 0,
     });
     await late.renew();
-    const settlement = { ...settled, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
+    const settlement = { ...wellDone, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
     // Between takeover and the next claim the epoch is still the same: the state alone must stop the late writer.
     assert.equal(await late.options.ledger.settle(settlement), undefined);
     const fresh = await next.options.ledger.claim("a");
@@ -251,7 +174,7 @@ test(
     const worker = await createTestWorker(db);
     await appendTo(db, "a");
     await worker.options.ledger.claim("a");
-    const settlement = { ...settled, accountId: "a", seq: 1 };
+    const settlement = { ...wellDone, accountId: "a", seq: 1 };
     const answers = await Promise.all([
       worker.options.ledger.settle({ ...settlement, epoch: 0 }),
       worker.options.ledger.settle({ ...settlement, epoch: 1 }),

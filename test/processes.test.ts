@@ -179,16 +179,17 @@ test(
 );
 
 test(
-  "a killed worker's accounts are taken over when its lease has run out, in order and by one worker",
+  "a killed worker's accounts are taken over long before its lease has run out, in order and by one worker",
   withDatabase(async (db) => {
     await createEffects(db);
-    const [doomed] = await startWorkers(db, 1, { INTURN_LEASE_MS: "1000" });
+    const lease = { INTURN_LEASE_MS: "600000" };
+    const [doomed] = await startWorkers(db, 1, lease);
     await appendTo(db, [...[10, 3_000, 10].map((ms) => ({ accountId: "a", data: { ms } })), { accountId: "b" }]);
     await until("the second event has started", async () =>
       (await readEffects(db)).some(({ accountId, seq }) => accountId === "a" && seq === 2),
     );
     doomed?.child.kill("SIGKILL");
-    const heirs = await startWorkers(db, 2, { INTURN_LEASE_MS: "1000" });
+    const heirs = await startWorkers(db, 2, lease);
     await untilProcessed(db);
     const effects = (await readEffects(db)).filter((effect) => effect.accountId === "a");
     assert.deepEqual(
@@ -201,6 +202,103 @@ test(
       ],
     );
     await Promise.all(heirs.map((heir) => heir.stop()));
+  }),
+);
+
+test(
+  "a stopped worker's accounts are taken over when its lease has run out; awake again it settles nothing and starts nothing old",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const lease = { INTURN_LEASE_MS: "1000" };
+    const [sleeper] = await startWorkers(db, 1, lease);
+    await appendTo(
+      db,
+      [50, 700, 10, 10].map((ms) => ({ accountId: "a", data: { ms } })),
+    );
+    await until("the second event has started", async () => (await readEffects(db)).length === 2);
+    sleeper?.child.kill("SIGSTOP");
+    const [heir] = await startWorkers(db, 1, lease);
+    await untilProcessed(db);
+    await appendTo(db, [{ accountId: "a", data: { ms: 10 } }]);
+    sleeper?.child.kill("SIGCONT");
+    await untilProcessed(db);
+    await until(
+      "the sleeper has entered itself again",
+      async () => (await db.query("select from inturn.workers")).length === 2,
+    );
+    assert.deepEqual(await Promise.all([sleeper?.stop(), heir?.stop()]), [0, 0]);
+    const effects = await readEffects(db);
+    // The sleeper's second event comes to its end, once more; only the heir's settle counts.
+    assert.deepEqual(
+      effects.map(({ seq, attempt }) => [seq, attempt]),
+      [
+        [1, 1],
+        [2, 1],
+        [2, 2],
+        [3, 1],
+        [4, 1],
+        [5, 1],
+      ],
+    );
+    assert.deepEqual(
+      (await db.query<{ attempts: number }>("select attempts from inturn.event_results order by seq")).map(
+        (row) => row.attempts,
+      ),
+      [1, 2, 1, 1, 1],
+    );
+    assert.deepEqual(await db.query("select * from inturn.order_violations"), []);
+  }),
+);
+
+test(
+  "an account that somebody has locked holds up nobody else: not at the door, not in a worker; then it goes on by itself",
+  withDatabase(async (db) => {
+    await createEffects(db);
+    const server = startProcess(["serve", "--port", "0"], environmentFor(db));
+    const { url } = await server.ready;
+    const [worker] = await startWorkers(db, 1);
+    const post = async (accountId: string, ms = 0) => {
+      const response = await fetch(`${url}/v1/events`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ accountId, data: { ms } }),
+      });
+      return [response.status, ((await response.json()) as { code?: string }).code];
+    };
+    // Two in all: one whose settle meets the lock, one whose claim does.
+    await post("settling", 300);
+    await until("it has started", async () => (await readEffects(db)).length === 1);
+    const client = await db.database.connect();
+    await client.query("begin");
+    await client.query("insert into inturn.accounts (id) values ('claiming')");
+    await client.query("select from inturn.accounts for update");
+    const refused = Promise.all([post("settling"), post("claiming")]);
+    const others = Array.from({ length: 30 }, (_, i) => `other-${i % 10}`);
+    assert.deepEqual(
+      await Promise.all(others.map((accountId) => post(accountId))),
+      others.map(() => [202, undefined]),
+    );
+    await until("the others are processed", async () => {
+      const [row] = await db.query<{ count: number }>(
+        "select count(*) as count from inturn.event_results where state = 'processed'",
+      );
+      return row?.count === 30;
+    });
+    assert.deepEqual(await refused, [
+      [503, "account_locked"],
+      [503, "account_locked"],
+    ]);
+    await client.query("commit");
+    client.release();
+    assert.deepEqual(await Promise.all(["settling", "claiming"].map((accountId) => post(accountId))), [
+      [202, undefined],
+      [202, undefined],
+    ]);
+    await untilProcessed(db);
+    const { settling, claiming } = seqsByAccount(await readEffects(db));
+    assert.deepEqual({ settling, claiming }, { settling: [1, 2], claiming: [1] });
+    assert.ok((await readEffects(db)).every((effect) => effect.attempt === 1));
+    assert.deepEqual(await Promise.all([server.stop(), worker?.stop()]), [0, 0]);
   }),
 );
 

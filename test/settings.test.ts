@@ -13,7 +13,12 @@ test("without any variable the defaults hold", () => {
     handlerMs: 1_000,
     concurrency: 1_000,
     leaseMs: 10_000,
+    attemptsMax: 10,
+    failurePolicy: "block",
+    parkMs: 3_600_000,
     backoffMs: 1_000,
+    backoffMsMax: 600_000,
+    handlerTimeoutMs: 300_000,
     shutdownMs: 8_000,
     logLevel: "info",
   });

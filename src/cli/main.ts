@@ -11,6 +11,8 @@ const EXIT_FAILED = 1;
 const EXIT_BAD_USAGE = 2;
 
 async function main(): Promise<void> {
+  // A reader that went away (`| head`, a closed terminal) is no reason to drop what is in hand.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   try {
     await createProgram().parseAsync();
   } catch (error) {

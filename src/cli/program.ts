@@ -5,6 +5,7 @@ import { Command } from "commander";
 import { createDemoCommand } from "./demo.ts";
 import { createLoadCommand } from "./load.ts";
 import { createMigrateCommand } from "./migrate.ts";
+import { createOperatorCommands } from "./operate.ts";
 import { createServeCommand } from "./serve.ts";
 import { createStartCommand } from "./start.ts";
 import { createVerifyCommand } from "./verify.ts";
@@ -28,6 +29,7 @@ export function createProgram(): Command {
     )
     .showHelpAfterError("(--help lists what there is)");
   for (const createCommand of COMMANDS) program.addCommand(createCommand());
+  for (const command of createOperatorCommands()) program.addCommand(command);
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
 }

@@ -18,7 +18,7 @@ export interface Reconciled {
 export const RECONCILE_ACCOUNTS_MAX = 1_000;
 
 /** Without its lock a worker is given this long to renew its lease: its connection alone may have broken. */
-export const LIFELESS_MS_MAX = 1_200;
+const LIFELESS_MS_MAX = 1_200;
 
 /** A job that a live worker process fetched this long ago and that led to no claim was lost on its way. */
 const FETCHED_JOB_SECONDS_MAX = 5;

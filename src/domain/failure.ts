@@ -29,10 +29,10 @@ export type RetryWish = { readonly never: true } | { readonly inMs: number } | u
 
 /** What follows a failure. */
 export type Verdict =
-  | { readonly then: "retry"; readonly inMs: number }
-  | { readonly then: "block" }
-  | { readonly then: "park"; readonly forMs: number }
-  | { readonly then: "dead-letter" };
+  | { readonly next: "retry"; readonly inMs: number }
+  | { readonly next: "block" }
+  | { readonly next: "park"; readonly forMs: number }
+  | { readonly next: "dead-letter" };
 
 /**
  * Decides what follows a failure.
@@ -43,13 +43,13 @@ export type Verdict =
 export function judgeFailure(failure: { rule: RetryRule; attempt: number; wish?: RetryWish; random: number }): Verdict {
   const { rule, attempt, wish, random } = failure;
   if (attempt >= rule.attemptsMax || (wish !== undefined && "never" in wish)) return giveUp(rule);
-  if (wish !== undefined) return { then: "retry", inMs: wish.inMs };
-  return { then: "retry", inMs: backoffMs({ attempt, firstMs: rule.backoffMs, mostMs: rule.backoffMsMax, random }) };
+  if (wish !== undefined) return { next: "retry", inMs: wish.inMs };
+  return { next: "retry", inMs: backoffMs({ attempt, firstMs: rule.backoffMs, mostMs: rule.backoffMsMax, random }) };
 }
 
 /** What the rule says for an event that is given up. */
 export function giveUp(rule: RetryRule): Verdict {
-  return rule.failurePolicy === "park" ? { then: "park", forMs: rule.parkMs } : { then: rule.failurePolicy };
+  return rule.failurePolicy === "park" ? { next: "park", forMs: rule.parkMs } : { next: rule.failurePolicy };
 }
 
 /** How the events of each type are retried: as `byType` says, and as `others` says for everything that it does not. */

@@ -23,12 +23,12 @@ export interface CallOptions {
 }
 
 /** Runs work in a transaction that also settles the event in hand. */
-export type Transact = <Result>(
+type Transact = <Result>(
   work: (client: TransactionClient) => Promise<Result>,
 ) => Promise<{ result: Result; settled: Settled }>;
 
 /** How a call ended. */
-export type CallEnd =
+type CallEnd =
   | { readonly end: "done" }
   /** The event was settled by the handler's own transaction. */
   | { readonly end: "settled"; readonly settled: Settled }
@@ -147,7 +147,7 @@ function createTransaction(transact: Transact): OneTransaction {
   let underWay = false;
   let last: Promise<unknown> = Promise.resolve();
   return {
-    async run(work) {
+    run: async (work) => {
       if (underWay || settled !== undefined) {
         throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
       }

@@ -64,12 +64,15 @@ export class Detour<Item> {
   /** One try for each item, except behind one that needs the same account: an account's items keep their order. */
   async #tryAll(): Promise<void> {
     const held = new Set<string>();
-    for (const waiting of [...this.#waiting]) {
+    const done = new Set<Detoured<Item>>();
+    for (const waiting of this.#waiting.slice()) {
       const accounts = this.#options.accountsOf(waiting.item);
       const isFree = accounts.every((accountId) => !held.has(accountId)) && (await this.#try(waiting));
-      if (isFree) this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+      if (isFree) done.add(waiting);
       else for (const accountId of accounts) held.add(accountId);
     }
+    // What came in meanwhile stands behind these.
+    this.#waiting = this.#waiting.filter((waiting) => !done.has(waiting));
   }
 
   /** Whether the item is done with, in whichever way. */

@@ -47,7 +47,7 @@ export interface HandlerContext {
    * });
    * ```
    */
-  transaction<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result>;
+  readonly transaction: <Result>(work: (client: TransactionClient) => Promise<Result>) => Promise<Result>;
 }
 
 /**

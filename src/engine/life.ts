@@ -14,7 +14,7 @@ const RENEWAL_MS = 400;
 const RETRY_MS = 200;
 
 /**
- * A handler starts only under a lease confirmed within this time. The others wait longer (`LIFELESS_MS_MAX`) before they
+ * A handler starts only under a lease confirmed within this time. The others wait longer (`LIFELESS_MS_MAX` in db/reconcile.ts) before they
  * take the accounts of a worker whose sign of life has ended.
  */
 const CONFIRMED_MS_MAX = 1_000;

@@ -3,56 +3,24 @@
  * in seq order, handle it and settle it, until nothing is left, others wait, or the worker stops.
  */
 import assert from "node:assert/strict";
-import type { Claimed } from "../db/claim.ts";
 import type { HeadFailure } from "../db/give-back.ts";
-import type { Settled, Settlement } from "../db/settle.ts";
+import type { Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
-import { shouldYield } from "../domain/turn.ts";
 import { isUnavailable } from "../errors/database.ts";
 import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
-import type { Log } from "../log/log.ts";
-import { type Call, callHandler } from "./call.ts";
-import type { Handler } from "./handler.ts";
-import type { Ledger } from "./ledger.ts";
-import type { Transactions } from "./transactions.ts";
-
-/** What every turn of a worker shares. */
-export interface TurnOptions {
-  readonly ledger: Ledger;
-  readonly transactions: Transactions;
-  readonly handler: Handler;
-  /** How events of this type are retried. */
-  readonly ruleOf: (type: string | null) => RetryRule;
-  readonly log: Log;
-  /** Whether accounts wait for a place in this worker. */
-  readonly isCrowded: () => boolean;
-  /** Resolves when the worker's lease is known to be good; undefined when it is. No handler starts before. */
-  readonly confirmed: () => Promise<void> | undefined;
-  /** Aborts when the worker begins to stop: turns end after the event in hand. */
-  readonly stopping: AbortSignal;
-  /** Aborts when handlers must come to their end: the worker's lease may be gone, or its time to stop is up. */
-  readonly interrupted: AbortSignal;
-  /** Aborts when handlers are waited for no longer. */
-  readonly abandoned: AbortSignal;
-}
-
-/** A turn under way. */
-interface Turn extends TurnOptions {
-  readonly lease: Claimed;
-  readonly startedMs: number;
-  /** Events settled so far. */
-  events: number;
-  /** The attempt that the head is at, and how many of them no longer count. */
-  attempt: number;
-  attemptsForgiven: number;
-  /** The last event whose handler was started. */
-  startedSeq: number | null;
-  /** The database's clock, as last heard, and our monotonic clock at that moment. */
-  heard: { readonly databaseUs: number; readonly monotonicMs: number };
-  call: Call | undefined;
-}
+import { callHandler } from "./call.ts";
+import {
+  beginTurn,
+  giveBack,
+  goesOn,
+  leaseOf,
+  settlementOf,
+  type Timing,
+  type Turn,
+  type TurnOptions,
+} from "./holding.ts";
 
 /** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
 const BROKEN_TURN_REST_MS = 1_000;
@@ -70,20 +38,6 @@ export async function runTurn(options: TurnOptions, accountId: string): Promise<
     options.log[level]({ err: error, accountId }, "a turn broke off; its account is given back");
     await giveBackBroken(options, accountId, turn, error);
   }
-}
-
-function beginTurn(options: TurnOptions, lease: Claimed): Turn {
-  return {
-    ...options,
-    lease,
-    startedMs: performance.now(),
-    events: 0,
-    attempt: lease.attempt,
-    attemptsForgiven: lease.attemptsForgiven,
-    startedSeq: null,
-    heard: hear(lease.databaseUs),
-    call: undefined,
-  };
 }
 
 /** Passes on to the handler in hand what the worker tells all of them. */
@@ -148,42 +102,6 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
   }
 }
 
-/** When a handler was called and how long it took; nulls for one that was not. */
-type Timing = Pick<Settlement, "startedUs" | "durationMs">;
-
-function settlementOf(turn: Turn, event: StoredEvent, timing: Timing): Settlement {
-  const progress = {
-    events: turn.events + 1,
-    elapsedMs: performance.now() - turn.startedMs,
-    crowded: turn.isCrowded(),
-    stopping: turn.stopping.aborted,
-  };
-  return {
-    ...leaseOf(turn),
-    ...timing,
-    seq: event.seq,
-    outcome: "processed",
-    error: null,
-    attempts: turn.attempt,
-    yields: shouldYield(progress),
-  };
-}
-
-function goesOn(turn: Turn, settled: Settled | undefined, seq: number): boolean {
-  if (settled === undefined) {
-    turn.log.warn(
-      { ...leaseOf(turn), seq },
-      "lease lost: another worker took the account over; the event will be handled again",
-    );
-    return false;
-  }
-  turn.events += 1;
-  turn.attempt = 1;
-  turn.attemptsForgiven = 0;
-  turn.heard = hear(settled.databaseUs);
-  return settled.state === "running";
-}
-
 async function fail(
   turn: Turn,
   event: StoredEvent,
@@ -209,7 +127,7 @@ async function endAttempts(turn: Turn, event: StoredEvent, rule: RetryRule): Pro
 
 /** Does with a failed head what was decided. Returns whether the turn goes on. */
 async function carryOut(turn: Turn, verdict: Verdict, message: string, settlement: Settlement): Promise<boolean> {
-  switch (verdict.then) {
+  switch (verdict.next) {
     case "retry":
       await giveBack(turn, { message, state: "retrying", waitMs: verdict.inMs });
       return false;
@@ -224,10 +142,6 @@ async function carryOut(turn: Turn, verdict: Verdict, message: string, settlemen
   }
 }
 
-async function giveBack(turn: Turn, failure: HeadFailure | null): Promise<void> {
-  await turn.ledger.giveBack({ ...leaseOf(turn), startedSeq: turn.startedSeq, failure });
-}
-
 /** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
 async function giveBackBroken(options: TurnOptions, accountId: string, turn: Turn | undefined, error: unknown) {
   const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
@@ -236,16 +150,4 @@ async function giveBackBroken(options: TurnOptions, accountId: string, turn: Tur
   await options.ledger
     .giveBack({ accountId, epoch, startedSeq: turn?.startedSeq ?? null, failure })
     .catch((failed: unknown) => options.log.error({ err: failed, accountId }, "the account could not be given back"));
-}
-
-function leaseOf(turn: Turn): { accountId: string; epoch: number } {
-  return { accountId: turn.lease.accountId, epoch: turn.lease.epoch };
-}
-
-/**
- * Times are the database's: its clock as last heard plus our monotonic time since then. The answer took a moment to
- * arrive, so this never runs ahead of the database, and an event's start is never before its predecessor's settle.
- */
-function hear(databaseUs: number): { databaseUs: number; monotonicMs: number } {
-  return { databaseUs, monotonicMs: performance.now() };
 }

@@ -5,17 +5,19 @@ import { randomUUID } from "node:crypto";
 import { type Context, type Handler, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
 import { isReady } from "../db/progress.ts";
+import { VERBS } from "../domain/account.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { getAccount, getAccountEvents, getAccounts } from "./accounts.ts";
 import { postEvents } from "./events.ts";
+import { postOperation } from "./operations.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
 
 /** What the API stands on. */
 export interface AppOptions {
   readonly appender: Appender;
-  /** For reading. */
+  /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly log: Log;
   /** Pages for people, by path. */
@@ -31,6 +33,7 @@ export function createApp(options: AppOptions): Hono {
   route(app, "GET", "/v1/accounts", (c) => getAccounts(c, database));
   route(app, "GET", "/v1/accounts/:id", (c) => getAccount(c, database));
   route(app, "GET", "/v1/accounts/:id/events", (c) => getAccountEvents(c, database));
+  for (const verb of VERBS) route(app, "POST", `/v1/accounts/:id/${verb}`, (c) => postOperation(c, verb, database));
   route(app, "GET", "/livez", (c) => c.json({ status: "ok" }));
   route(app, "GET", "/readyz", (c) => getReadiness(c, database));
   for (const [path, page] of Object.entries(options.pages ?? {})) route(app, "GET", path, page);

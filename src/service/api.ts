@@ -18,6 +18,12 @@ export interface Api {
 /** Appends take one connection; the others read. */
 const CONNECTIONS_MAX = 8;
 
+/** Longest time of one statement: past it the client hears that the database is unavailable. */
+const STATEMENT_MS_MAX = 10_000;
+
+/** An account that somebody else holds for longer than this leaves its batch (see engine/detour.ts). */
+const LOCK_MS_MAX = 200;
+
 /** A request must have arrived whole after this long. */
 const REQUEST_MS_MAX = 30_000;
 
@@ -34,6 +40,8 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     url: options.databaseUrl,
     name: "inturn api",
     connectionsMax: CONNECTIONS_MAX,
+    statementMsMax: STATEMENT_MS_MAX,
+    lockMsMax: LOCK_MS_MAX,
     onError: (error) => log.warn({ err: error }, "a database connection broke"),
   });
   const app = createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) });

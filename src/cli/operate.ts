@@ -1,0 +1,57 @@
+import { userInfo } from "node:os";
+import { Argument, Command, InvalidArgumentError } from "commander";
+import { readSettings } from "../config/settings.ts";
+import type { Verb } from "../domain/account.ts";
+import { operateOnce } from "../service/operate.ts";
+import { jsonOption } from "./options.ts";
+import { print, say } from "./output.ts";
+
+const DESCRIPTIONS: Record<Verb, string> = {
+  pause: "let nobody start an event of this account until it is resumed; waits for the event in hand",
+  resume: "end a pause",
+  retry: "try the account's first waiting event again now, with all its attempts if it was blocked",
+  skip: "leave the account's first waiting event out and go on with the next one",
+  redrive: "hand a dead letter out again, in its place as long as no later event was started",
+  replay: "handle every event of the account again from this seq on",
+};
+
+interface OperatorFlags {
+  readonly who: string;
+  readonly why?: string;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+/** `pause`, `resume`, `retry`, `skip`, `redrive`, `replay`: what an operator may do with an account. */
+export function createOperatorCommands(): Command[] {
+  return Object.entries(DESCRIPTIONS).map(([verb, description]) => createOperatorCommand(verb as Verb, description));
+}
+
+function createOperatorCommand(verb: Verb, description: string): Command {
+  const command = new Command(verb)
+    .description(description)
+    .argument("<account>", "the account's id")
+    .option("--why <reason>", "why; it is recorded")
+    .option("--who <name>", "who; it is recorded", userInfo().username)
+    .addOption(jsonOption());
+  if (verb === "redrive") command.option("--force", "append a copy at the end if the event's place is gone");
+  if (verb === "redrive" || verb === "replay") {
+    command.addArgument(new Argument("<seq>", "the event's seq in the account").argParser(parseSeq));
+    return command.action((account: string, seq: number, flags: OperatorFlags) => run({ verb, account, seq, flags }));
+  }
+  return command.action((account: string, flags: OperatorFlags) => run({ verb, account, flags }));
+}
+
+function parseSeq(text: string): number {
+  if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It takes a whole number from 1.");
+}
+
+async function run(command: { verb: Verb; account: string; seq?: number; flags: OperatorFlags }): Promise<void> {
+  const { verb, account: accountId, seq, flags } = command;
+  const { who, why, force, json } = flags;
+  const operation = { verb, accountId, seq, who, why, force };
+  const operated = await operateOnce({ settings: readSettings(process.env), operation, say });
+  if (json === true) print(JSON.stringify({ accountId, verb, ...operated }));
+  else print(`${verb}: account ${accountId} is ${operated.state}; event ${operated.seq}`);
+}

@@ -1,0 +1,51 @@
+import type { Context } from "hono";
+import * as z from "zod";
+import type { Database } from "../db/pool.ts";
+import type { Verb } from "../domain/account.ts";
+import { carryOutVerb } from "../engine/operate.ts";
+import { InturnError } from "../errors/error.ts";
+import { readJsonText } from "./body.ts";
+import { parseExactJson } from "./json.ts";
+
+/** Characters of a name and of a reason; the database keeps no more. */
+const LENGTH_MAX = { who: 200, why: 2_000 };
+
+const reasonSchema = z.strictObject({
+  who: z.string().min(1).max(LENGTH_MAX.who).default("http"),
+  why: z.string().min(1).max(LENGTH_MAX.why).optional(),
+});
+
+const seqSchema = z.int().min(1);
+
+const SCHEMAS = {
+  pause: reasonSchema,
+  resume: reasonSchema,
+  retry: reasonSchema,
+  skip: reasonSchema,
+  redrive: reasonSchema.extend({ seq: seqSchema, force: z.boolean().default(false) }),
+  replay: reasonSchema.extend({ seq: seqSchema }),
+} satisfies Record<Verb, z.ZodType>;
+
+/**
+ * `POST /v1/accounts/{id}/{verb}`, with `{who?, why?}`, for `redrive` and `replay` also `seq`. Answers 200 with the
+ * account's state and the event that it was about; 409 when the account is not as the verb needs it.
+ */
+export async function postOperation(c: Context, verb: Verb, database: Database): Promise<Response> {
+  const accountId = c.req.param("id") ?? "";
+  const checked = SCHEMAS[verb].safeParse(await readOptionalJson(c));
+  if (!checked.success) {
+    const faults = checked.error.issues.map((issue) => ({
+      where: `/${issue.path.join("/")}`,
+      message: issue.message,
+    }));
+    throw new InturnError("operation_invalid", `This is no ${verb}; nothing was changed.`, { faults });
+  }
+  const operated = await carryOutVerb(database, { verb, accountId, ...checked.data });
+  return c.json({ accountId, verb, ...operated });
+}
+
+/** A verb that needs no more than its name may come without a body. */
+async function readOptionalJson(c: Context): Promise<unknown> {
+  const isEmpty = c.req.header("content-length") === "0" || c.req.raw.body === null;
+  return isEmpty ? {} : parseExactJson(await readJsonText(c));
+}

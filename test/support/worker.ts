@@ -1,0 +1,95 @@
+/**
+ * A worker for tests that call the engine by themselves: turns without graphile-worker around them.
+ */
+import { randomUUID } from "node:crypto";
+import { appendEvents } from "../../src/db/append.ts";
+import { renewWorkerLease } from "../../src/db/workers.ts";
+import type { RetryRule } from "../../src/domain/failure.ts";
+import type { TurnOptions } from "../../src/engine/holding.ts";
+import { createLedger, type Ledger } from "../../src/engine/ledger.ts";
+import { createTransactions } from "../../src/engine/transactions.ts";
+import { createLog } from "../../src/log/log.ts";
+import type { TestDatabase } from "./database.ts";
+
+const log = createLog({ level: "silent", name: "test" });
+
+/** Retries at once, as good as for ever. */
+export const rule: RetryRule = {
+  attemptsMax: 1_000,
+  backoffMs: 1,
+  backoffMsMax: 1,
+  handlerTimeoutMs: 60_000,
+  failurePolicy: "block",
+  parkMs: 60_000,
+};
+
+/** What a settle says of an event that went well. */
+export const wellDone = {
+  outcome: "processed",
+  error: null,
+  attempts: 1,
+  startedUs: 0,
+  durationMs: 1,
+  yields: false,
+} as const;
+
+/** Retries that nobody lives to see. */
+export const slowly = (): RetryRule => ({ ...rule, backoffMs: 60_000, backoffMsMax: 60_000 });
+
+/** A worker without graphile-worker around it. */
+export async function createTestWorker(
+  db: TestDatabase,
+  onSettled: (accountId: string, seq: number) => void = () => undefined,
+) {
+  const id = randomUUID();
+  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
+  const renew = () => renewWorkerLease(db.database, identity, 60_000);
+  await renew();
+  const plain = createLedger({ database: db.database, workerId: id, hopeless: AbortSignal.abort() });
+  const ledger: Ledger = {
+    ...plain,
+    async settle(settlement) {
+      const settled = await plain.settle(settlement);
+      if (settled !== undefined) onSettled(settlement.accountId, settlement.seq);
+      return settled;
+    },
+  };
+  const options: TurnOptions = {
+    ledger,
+    transactions: createTransactions(db.database, { idleMsMax: 10_000 }),
+    handler: () => undefined,
+    ruleOf: () => rule,
+    log,
+    isCrowded: () => false,
+    confirmed: () => undefined,
+    stopping: new AbortController().signal,
+    interrupted: new AbortController().signal,
+    abandoned: new AbortController().signal,
+  };
+  return { id, renew, options };
+}
+
+/** Appends one event to each of these accounts. */
+export async function appendTo(db: TestDatabase, ...accountIds: string[]): Promise<void> {
+  await appendEvents(
+    db.database,
+    accountIds.map((accountId) => ({ accountId, data: "{}", type: null, id: null, occurredAt: null })),
+  );
+}
+
+/** Lets a worker's lease run out. */
+export async function expireLease(db: TestDatabase, workerId: string): Promise<void> {
+  await db.query("update inturn.workers set lease_expires_at = clock_timestamp() - interval '1 second' where id = $1", [
+    workerId,
+  ]);
+}
+
+/** What the account's row says. */
+export async function accountRow(db: TestDatabase, accountId: string): Promise<Record<string, unknown> | undefined> {
+  const rows = await db.query(
+    `select state, last_seq, processed_seq, epoch, head_attempts, lease_worker is not null as leased
+     from inturn.accounts where id = $1`,
+    [accountId],
+  );
+  return rows[0];
+}

@@ -1,0 +1,140 @@
+/**
+ * Exactly once, in the same database: a handler's writes and the settle of its event commit together or not at all.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { reconcileOnce } from "../src/db/reconcile.ts";
+import type { TurnOptions } from "../src/engine/holding.ts";
+import { runTurn } from "../src/engine/turn.ts";
+import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { accountRow, appendTo, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
+
+type Handler = TurnOptions["handler"];
+
+const INCREMENT = "insert into counters values ($1, 1) on conflict (id) do update set n = counters.n + 1";
+
+async function createCounters(db: TestDatabase): Promise<void> {
+  await db.query("create table counters (id text primary key, n integer not null)");
+}
+
+async function countersOf(db: TestDatabase): Promise<Record<string, number>> {
+  const rows = await db.query<{ id: string; n: number }>("select id, n from counters");
+  return Object.fromEntries(rows.map(({ id, n }) => [id, n]));
+}
+
+test(
+  "what the transaction wrote and the settle are committed together, event after event in one turn",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const { options } = await createTestWorker(db);
+    const handler: Handler = async (event, { transaction }) => {
+      const answer = await transaction(async (client) => {
+        await client.query(INCREMENT, [event.accountId]);
+        return event.seq;
+      });
+      assert.equal(answer, event.seq);
+      // The settle is there as soon as the transaction is.
+      const [row] = await db.query("select state from inturn.event_results where seq = $1", [event.seq]);
+      assert.deepEqual(row, { state: "processed" });
+    };
+    await appendTo(db, "a", "a", "a");
+    await runTurn({ ...options, handler }, "a");
+    assert.deepEqual(await countersOf(db), { a: 3 });
+    assert.equal((await accountRow(db, "a"))?.["state"], "idle");
+    assert.deepEqual(await db.query("select * from inturn.order_violations"), []);
+  }),
+);
+
+test(
+  "a transaction that fails leaves nothing behind, and its event is tried again",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const { options } = await createTestWorker(db);
+    const ends: Record<string, Handler> = {
+      throws: async (_event, { transaction }) =>
+        await transaction(async (client) => {
+          await client.query(INCREMENT, ["throws"]);
+          throw new Error("no");
+        }),
+      hides: async (_event, { transaction }) => {
+        await transaction(async (client) => {
+          await client.query(INCREMENT, ["hides"]);
+          await client.query("select 1 / 0").catch(() => undefined);
+        }).catch(() => undefined);
+      },
+      forgets: (_event, { transaction }) => {
+        void transaction(() => Promise.reject(new Error("nobody waits for this"))).catch(() => undefined);
+      },
+    };
+    const handler: Handler = (event, context) => ends[event.accountId]?.(event, context);
+    await appendTo(db, ...Object.keys(ends));
+    await Promise.all(Object.keys(ends).map((id) => runTurn({ ...options, handler, ruleOf: slowly }, id)));
+    assert.deepEqual(await countersOf(db), {});
+    for (const id of Object.keys(ends)) assert.equal((await accountRow(db, id))?.["state"], "retrying", id);
+  }),
+);
+
+test(
+  "a transaction under a lost lease writes nothing; the heir's does",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const [late, heir] = [await createTestWorker(db), await createTestWorker(db)];
+    const increment: Handler = async (event, { transaction }) =>
+      await transaction(async (client) => void (await client.query(INCREMENT, [event.accountId])));
+    let refusal: unknown;
+    const stalled: Handler = async (event, context) => {
+      await expireLease(db, late.id);
+      await reconcileOnce(db.database, { buries: true });
+      await runTurn({ ...heir.options, handler: increment }, "a");
+      await Promise.resolve(increment(event, context)).catch((error: unknown) => (refusal = error));
+    };
+    await appendTo(db, "a");
+    await runTurn({ ...late.options, handler: stalled }, "a");
+    assert.equal((refusal as { code?: string }).code, "lease_lost");
+    assert.deepEqual(await countersOf(db), { a: 1 });
+    assert.deepEqual(await db.query("select state, attempts from inturn.event_results"), [
+      { state: "processed", attempts: 2 },
+    ]);
+  }),
+);
+
+test(
+  "an event is settled once: a second transaction is refused, and a failure afterwards changes nothing",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const { options } = await createTestWorker(db);
+    const codes: unknown[] = [];
+    const handler: Handler = async (event, { transaction }) => {
+      const increment = () => transaction(async (client) => await client.query(INCREMENT, [event.accountId]));
+      await increment();
+      await increment().catch((error: { code: string }) => codes.push(error.code));
+      throw new Error("after the fact");
+    };
+    await appendTo(db, "a", "a");
+    await runTurn({ ...options, handler }, "a");
+    assert.deepEqual(codes, ["transaction_repeated", "transaction_repeated"]);
+    assert.deepEqual(await countersOf(db), { a: 2 });
+    assert.equal((await accountRow(db, "a"))?.["state"], "idle");
+  }),
+);
+
+test(
+  "a settle whose answer got lost is sent again and changes nothing; a give-back after it blames nobody",
+  withDatabase(async (db) => {
+    const { options } = await createTestWorker(db);
+    await appendTo(db, "a", "a");
+    const lease = await options.ledger.claim("a");
+    const settlement = { ...wellDone, accountId: "a", epoch: lease?.epoch ?? 0, seq: 1 };
+    assert.equal((await options.ledger.settle(settlement))?.state, "running");
+    const before = await accountRow(db, "a");
+    assert.equal((await options.ledger.settle(settlement))?.state, "running");
+    assert.deepEqual(await accountRow(db, "a"), before);
+    const failure = { message: "about event 1", state: "blocked", waitMs: null } as const;
+    assert.equal(
+      await options.ledger.giveBack({ accountId: "a", epoch: settlement.epoch, startedSeq: 1, failure }),
+      true,
+    );
+    const after = await db.query("select state, head_attempts, head_error from inturn.accounts");
+    assert.deepEqual(after, [{ state: "scheduled", head_attempts: 0, head_error: null }]);
+  }),
+);
