@@ -38,20 +38,44 @@ export interface PartOptions {
   readonly cuttable?: boolean;
   /** Whether it may take its time to be ready. */
   readonly isPatient?: boolean;
+  /** Whether it will end by a fault of its own: then its accounts must be in other hands within 2 s. */
+  readonly isDoomed?: boolean;
+  /** Whether another one is started whenever it ends. */
+  readonly isKept?: boolean;
+  /** Whether it is of a version that knows fewer settings. */
+  readonly isOld?: boolean;
 }
 
 const WITNESS = new URL("witness.ts", import.meta.url).pathname;
 
-/** Short times, so that a run is short; attempts without limit, for crashes count as attempts. */
-const ENVIRONMENT = {
+/** The lease of every worker, unless told otherwise. */
+export const LEASE_MS = 2_500;
+
+/** Short times, so that a run is short. */
+const OLD_ENVIRONMENT = {
   INTURN_HANDLER: WITNESS,
   INTURN_CONCURRENCY: "50",
-  INTURN_LEASE_MS: "2500",
+  INTURN_LEASE_MS: String(LEASE_MS),
   INTURN_BACKOFF_MS: "100",
-  INTURN_BACKOFF_MS_MAX: "1000",
-  INTURN_ATTEMPTS_MAX: "1000",
   INTURN_SHUTDOWN_MS: "2000",
 };
+
+/** Attempts without limit, for crashes count as attempts. */
+const ENVIRONMENT = { ...OLD_ENVIRONMENT, INTURN_BACKOFF_MS_MAX: "1000", INTURN_ATTEMPTS_MAX: "1000" };
+
+/** What a scenario demands of its whole run. */
+export interface Demands {
+  /** An account with events waiting may have nobody handling it for this long, except these. */
+  idleMsMax?: number;
+  idleExempt?: readonly string[];
+  /** Accounts that are to be blocked in the end. */
+  blocked?: readonly string[];
+  /** Whether the handlers count in transactions. */
+  counts?: boolean;
+  /** Whether processes may end by themselves. */
+  mayExit?: boolean;
+  drainMsMax?: number;
+}
 
 /** What a run is made on. */
 export interface BenchOptions {
@@ -79,15 +103,11 @@ export class Bench {
   readonly #absences: Absence[] = [];
   readonly #takeovers: Takeover[] = [];
   readonly #recoveries: Recovery[] = [];
+  readonly #keepers: Promise<unknown>[] = [];
+  #isEnding = false;
   readonly #healings: (() => Promise<void> | void)[] = [];
   /** Of the whole run; a scenario sets what it demands. */
-  readonly demands: {
-    idleMsMax?: number;
-    blocked?: readonly string[];
-    counts?: boolean;
-    mayExit?: boolean;
-    drainMsMax?: number;
-  } = {};
+  readonly demands: Demands = {};
 
   constructor(options: BenchOptions) {
     this.server = options.server;
@@ -127,7 +147,7 @@ export class Bench {
     const started = startProcess(
       kind === "serve" ? ["serve", "--port", "0"] : ["work"],
       {
-        ...ENVIRONMENT,
+        ...(options.isOld === true ? OLD_ENVIRONMENT : ENVIRONMENT),
         DATABASE_URL: this.server.url(this.database, address),
         FAULTS_WITNESS: this.witnessFolder,
         NODE_OPTIONS: options.nodeOptions ?? "",
@@ -144,13 +164,24 @@ export class Bench {
       isDismissed: false,
     };
     this.parts.push(part);
-    started.child.once("exit", () => (part.deathMs ??= monotonicMs()));
+    started.child.once("exit", () => this.#onExit(part, options));
     if (options.isPatient === true) {
       void started.ready.then((ready) => this.#announce(ready.url)).catch(() => undefined);
       return part;
     }
     this.#announce((await started.ready).url);
     return part;
+  }
+
+  #onExit(part: Part, options: PartOptions): void {
+    part.deathMs ??= monotonicMs();
+    if (part.isDismissed) return;
+    if (options.isDoomed === true) {
+      part.isDismissed = true;
+      this.expectTakeover(part, 2_000, part.deathMs);
+    }
+    if (options.isKept === true && !this.#isEnding)
+      this.#keepers.push(this.startPart(part.kind, options).catch(() => undefined));
   }
 
   #announce(url: string | undefined): void {
@@ -182,8 +213,8 @@ export class Bench {
   }
 
   /** From now on the accounts of this process must be in other hands within the bound. */
-  expectTakeover(part: Part, withinMs: number): void {
-    this.#takeovers.push({ pid: part.pid, atMs: monotonicMs(), withinMs });
+  expectTakeover(part: Part, withinMs: number, atMs: number = monotonicMs()): void {
+    this.#takeovers.push({ pid: part.pid, atMs, withinMs });
   }
 
   /** The service is back: it must accept and handle an event within the bound. */
@@ -230,8 +261,15 @@ export class Bench {
     await this.server.start();
   }
 
+  /** From now on nobody who ends is replaced. */
+  async beginEnd(): Promise<void> {
+    this.#isEnding = true;
+    while (this.#keepers.length > 0) await this.#keepers.shift();
+  }
+
   /** Ends everything that this run has started. */
   async close(): Promise<void> {
+    await this.beginEnd();
     for (const part of this.parts) part.process.child.kill("SIGKILL");
     await Promise.all(this.parts.map((part) => part.process.ended));
     await Promise.all(this.parts.map((part) => part.proxy.close()));
@@ -253,6 +291,7 @@ export class Bench {
       recoveries: this.#recoveries,
       deaths,
       idleMsMax: this.demands.idleMsMax,
+      idleExempt: this.demands.idleExempt ?? [],
       blocked: this.demands.blocked ?? [],
     };
   }

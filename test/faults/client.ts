@@ -32,6 +32,8 @@ export interface Behaviour {
   readonly blockMs?: number;
   /** Raises its account's counter in a transaction that settles the event. */
   readonly counts?: boolean;
+  /** Makes the event large. */
+  readonly ballast?: string;
 }
 
 /** What to send. */
@@ -72,9 +74,16 @@ export class Clients {
     for (const account of traffic.accounts) this.#lanes.push(this.#sendLane(traffic, account, this.#random.fork()));
   }
 
-  /** How many events were acknowledged so far. */
-  get acknowledged(): number {
-    return this.#ledger.filter((event) => event.outcome === "acknowledged").length;
+  /** Enters events that were stored without a request, with the answer that SQL gave. */
+  note(events: readonly { account: string; n: number; id: string }[], stored: readonly { seq: number }[]): void {
+    const answeredMs = monotonicMs();
+    const entries = events.map((event, i) => ({
+      ...event,
+      outcome: "acknowledged" as const,
+      seqs: [stored[i]?.seq ?? 0],
+      answeredMs,
+    }));
+    this.#ledger.push(...entries);
   }
 
   /** Waits until everything was sent and answered; past the time nothing more is tried. Returns the ledger. */

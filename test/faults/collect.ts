@@ -45,7 +45,7 @@ export async function collectStore(server: FaultServer, database: string, counts
 
 async function readCounters(server: FaultServer, database: string): Promise<Record<string, number>> {
   const rows = await server.query<{ account: string; n: number }>(
-    "select account, n from public.counters",
+    "select account, n::float8 from public.counters",
     [],
     database,
   );

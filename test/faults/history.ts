@@ -87,10 +87,28 @@ export interface History {
   readonly deaths: readonly Death[];
   readonly takeovers: readonly Takeover[];
   readonly recoveries: readonly Recovery[];
-  /** An account with events waiting may have nobody handling it for this long. */
+  /** An account with events waiting may have nobody handling it for this long, except these. */
   readonly idleMsMax: number | undefined;
+  readonly idleExempt: readonly string[];
   /** Accounts that are to be blocked in the end, and only they. */
   readonly blocked: readonly string[];
   /** Transactions of handlers: how often each account's counter was raised; undefined when nothing counted. */
   readonly counters: Readonly<Record<string, number>> | undefined;
 }
+
+/** A run in which nothing happened. */
+export const NO_HISTORY: History = {
+  sent: [],
+  calls: [],
+  events: [],
+  accounts: [],
+  violations: [],
+  absences: [],
+  deaths: [],
+  takeovers: [],
+  recoveries: [],
+  idleMsMax: undefined,
+  idleExempt: [],
+  blocked: [],
+  counters: undefined,
+};

@@ -3,7 +3,7 @@
  * alone. What is held back is delivered later, as the network does it: late writes of the past are what fencing is for.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextRound, setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "./random.ts";
 
 /** What the proxy does with every connection, open or new. */
@@ -144,8 +144,8 @@ export class Proxy {
   }
 
   async #untilPassing(isAnswer: boolean): Promise<void> {
-    while (this.#mode.kind === "black-hole" || (isAnswer && this.#mode.kind === "half-open"))
-      await this.#changed.promise;
+    const holdsBack = () => this.#mode.kind === "black-hole" || (isAnswer && this.#mode.kind === "half-open");
+    while (holdsBack()) await this.#changed.promise;
   }
 
   async #forward(to: Socket, chunk: Buffer): Promise<void> {
@@ -157,7 +157,7 @@ export class Proxy {
     }
     for (let start = 0; start < chunk.length; start += mode.bytes) {
       to.write(chunk.subarray(start, start + mode.bytes));
-      if (this.#mode === mode) await this.#pause(mode.pauseMs);
+      if (this.#mode === mode) await (mode.pauseMs === 0 ? nextRound() : this.#pause(mode.pauseMs));
     }
   }
 

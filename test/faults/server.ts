@@ -24,7 +24,7 @@ export const CUTTABLE_HOST = "127.0.0.2";
 
 const CONFIGURATION = `
 unix_socket_directories = ''
-max_connections = 150
+max_connections = 400
 shared_buffers = 64MB
 max_wal_size = 1GB
 checkpoint_timeout = 30min
@@ -35,6 +35,16 @@ const running = new Set<ChildProcess>();
 process.on("exit", () => {
   for (const child of running) child.kill("SIGQUIT");
 });
+
+/** Where and how a server is made. */
+export interface ServerOptions {
+  /** Where its data goes; the folder of temporary files unless told. */
+  readonly parent?: string;
+  /** Lines of postgresql.conf. */
+  readonly settings?: string;
+  /** More arguments of initdb. */
+  readonly initdb?: readonly string[];
+}
 
 /** A server with its own data folder. */
 export class FaultServer {
@@ -52,8 +62,8 @@ export class FaultServer {
     this.#user = user;
   }
 
-  /** Makes a cluster with a migrated template and starts it. `parent` is where its data goes; `settings` are lines of postgresql.conf. */
-  static async create(options: { parent?: string; settings?: string } = {}): Promise<FaultServer> {
+  /** Makes a cluster with a migrated template and starts it. */
+  static async create(options: ServerOptions = {}): Promise<FaultServer> {
     const user = await findServerUser();
     const bin = await preparePostgresBinaries(user);
     const folder = await mkdtemp(join(options.parent ?? tmpdir(), "inturn-faults-"));
@@ -68,6 +78,7 @@ export class FaultServer {
       "--encoding=UTF8",
       "--no-locale",
       "--no-sync",
+      ...(options.initdb ?? []),
     ]);
     await appendFile(join(server.#data, "postgresql.conf"), `${CONFIGURATION}${options.settings ?? ""}\n`);
     await server.start();
@@ -97,10 +108,11 @@ export class FaultServer {
     text: string,
     values: unknown[] = [],
     database = "postgres",
+    withinMs = 20_000,
   ): Promise<Row[]> {
     const client = new pg.Client({
       connectionString: this.adminUrl(database),
-      query_timeout: 20_000,
+      query_timeout: withinMs,
       connectionTimeoutMillis: 5_000,
     });
     client.on("error", () => undefined);

@@ -36,7 +36,10 @@ export async function runSuite(options: SuiteOptions): Promise<Trial[]> {
         const name = `run_${started}`;
         const { main, isFull = false } = options;
         const random = new Random(job.seed * 1_000 + job.scenario.fault);
-        const trial = await tryOnce(job.scenario, job.seed, { server, random, name, folder, main, isFull });
+        const bench = { random, name, folder, main, isFull };
+        const trial = await withServer(job.scenario, server, (used) =>
+          tryOnce(job.scenario, job.seed, { ...bench, server: used }),
+        );
         trials.push(trial);
         options.onTrial?.(trial);
       }
@@ -60,4 +63,20 @@ async function leaveOutImpossible(options: SuiteOptions): Promise<Scenario[]> {
     else options.onSkip?.(scenario, why);
   }
   return possible;
+}
+
+/** The server of the place, or one of the scenario's own. */
+async function withServer(
+  scenario: Scenario,
+  shared: FaultServer,
+  body: (server: FaultServer) => Promise<Trial>,
+): Promise<Trial> {
+  if (scenario.ownServer === undefined) return await body(shared);
+  const { cleanUp, ...options } = await scenario.ownServer();
+  try {
+    const server = await FaultServer.create(options);
+    return await body(server).finally(() => server.remove());
+  } finally {
+    await cleanUp();
+  }
 }

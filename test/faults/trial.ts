@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Bench, type BenchOptions, type Part } from "./bench.ts";
 import { check, type Verdict } from "./check.ts";
+import { NO_HISTORY } from "./history.ts";
 import type { Scenario } from "./scenario.ts";
 
 /** What a run came to. */
@@ -44,6 +45,7 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
     await bench.heal();
     sent = await bench.clients.finish(ANSWERED_MS_MAX);
     await untilDrained(bench);
+    await bench.beginEnd();
     problems.push(...(await checkHealth(bench)), ...(await stopAll(bench)));
     verdict = check(await bench.collect(sent));
   } catch (error) {
@@ -52,20 +54,7 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
     await bench.heal().catch(note("healing"));
     await bench.close().catch(note("closing"));
   }
-  verdict ??= check({
-    sent: [],
-    calls: [],
-    events: [],
-    accounts: [],
-    violations: [],
-    absences: [],
-    deaths: [],
-    takeovers: [],
-    recoveries: [],
-    idleMsMax: undefined,
-    blocked: [],
-    counters: undefined,
-  });
+  verdict ??= check(NO_HISTORY);
   const all = [...problems, ...verdict.problems];
   if (all.length > 0) all.push(...tellOutput(bench.parts));
   const count = (outcome: string) => sent.filter((event) => event.outcome === outcome).length;

@@ -13,7 +13,7 @@ const file = join(process.env["FAULTS_WITNESS"] ?? ".", `${process.pid}.jsonl`);
 
 const eventTypes = {
   "inturn.quick": { handlerTimeoutMs: 700, attemptsMax: 3 },
-  "inturn.thrice": { attemptsMax: 3 },
+  "inturn.twice": { attemptsMax: 2 },
 };
 
 const RAISE_COUNTER = "insert into public.counters as c values ($1, 1) on conflict (account) do update set n = c.n + 1";
