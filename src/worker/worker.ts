@@ -7,7 +7,7 @@ import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
-import { sweepJobs } from "../db/reconcile.ts";
+import { sweepJobs, unlockJobs } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
@@ -70,6 +70,7 @@ export class Worker {
   readonly #abandoned = createStop();
   readonly #closing = createStop();
   #interrupted = createStop();
+  readonly #poolsGone = new Set<string>();
   #started: Promise<void> | undefined;
   #loops: Promise<void>[] = [];
 
@@ -103,9 +104,18 @@ export class Worker {
     return this.#stopping.signal.aborted;
   }
 
-  /** Tells under which name graphile-worker locks the jobs that it hands to this worker. */
-  set graphilePool(pool: string) {
+  /** The name under which graphile-worker locks the jobs that it hands to this worker. */
+  get graphilePool(): string | null {
+    return this.#life.graphilePool;
+  }
+
+  set graphilePool(pool: string | null) {
     this.#life.graphilePool = pool;
+  }
+
+  /** What a runner that is gone has locked is freed at the next reconciliation. */
+  freeJobsOf(graphilePool: string): void {
+    this.#poolsGone.add(graphilePool);
   }
 
   /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
@@ -177,6 +187,9 @@ export class Worker {
       workerId: this.#identity.id,
       isInHand: (accountId) => this.#inHand.has(accountId),
     });
+    const pools = [...this.#poolsGone];
+    if (pools.length > 0) await unlockJobs(this.#database, pools);
+    for (const pool of pools) this.#poolsGone.delete(pool);
     if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
     return await reconcilePass({ database: this.#database, log, buries: this.#life.mayJudge });
   }
