@@ -17,6 +17,7 @@ import { every, giveBackStrays, reconcilePass } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
+import { startWatchdog } from "./watchdog.ts";
 
 /** What a worker is made of. */
 export interface WorkerOptions {
@@ -73,6 +74,7 @@ export class Worker {
   readonly #poolsGone = new Set<string>();
   #started: Promise<void> | undefined;
   #loops: Promise<void>[] = [];
+  #stopWatchdog: (() => Promise<void>) | undefined;
 
   constructor(options: WorkerOptions) {
     const { databaseUrl: url, log, leaseMs } = options;
@@ -163,13 +165,15 @@ export class Worker {
     );
     await Promise.race([signedOff, sleep(SIGN_OFF_MS_MAX)]);
     await this.#life.end();
+    await this.#stopWatchdog?.();
     await Promise.race([Promise.all([this.#database.end(), this.#transactionPool.end()]), sleep(SIGN_OFF_MS_MAX)]);
     log.info("worker stopped");
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency } = this.#options;
+    const { log, concurrency, leaseMs } = this.#options;
     await this.#life.begin();
+    this.#stopWatchdog = startWatchdog(leaseMs);
     const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
     this.#loops = [
       every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
