@@ -56,7 +56,7 @@ test(
     const client = new pg.Client({ connectionString: db.url });
     await client.connect();
     const sql = blocks("sql");
-    assert.equal(sql.length, 2);
+    assert.equal(sql.length, 3);
     for (const text of sql) await client.query(text);
     await client.end();
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [

@@ -8,6 +8,9 @@ import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, untilAborted } from "./stop.ts";
 
+/** Exit code of a worker that ended without having been told to. */
+const EXIT_UNASKED = 1;
+
 /** `work`: a worker process. */
 export function createWorkCommand(): Command {
   return new Command("work")
@@ -31,6 +34,10 @@ export function createWorkCommand(): Command {
       const stop = listenForStop(async () => {
         await worker?.forceStop();
         await worker?.stop();
+      });
+      // Only who was told to stop has ended well: not a worker whose handler called process.exit(0).
+      process.on("exit", () => {
+        if (!stop.aborted) process.exitCode = EXIT_UNASKED;
       });
       const log = createLog({ level: settings.logLevel, name: "work" });
       const database = await useDatabase({ settings, migrate: false, say, whenAway: stop });

@@ -79,7 +79,7 @@ function accountsTable(accounts: readonly AccountResult[], disorder: ReadonlySet
     accounts.map(
       (account) => html`<tr>
 <td><a href="/results/${encodeURIComponent(account.accountId)}">${account.accountId}</a></td>
-<td>${account.state}</td>
+<td>${account.state === "blocked" ? html`<span class="bad">blocked</span>` : account.state}</td>
 <td class="number">${account.events}</td>
 <td class="number">${account.processed}</td>
 <td>${timeOfDay(account.firstReceivedAt)}</td>
@@ -101,7 +101,7 @@ async function showAccount(c: Context, database: Database): Promise<Response> {
   return await c.html(
     page(
       `Account ${accountId}`,
-      html`<p>${account.state}: ${account.processed} of ${account.events} events processed.
+      html`<p>${account.state}: ${account.processed} of ${account.events} events processed${account.dead === 0 ? "" : html`, <span class="bad">${account.dead} set aside as dead letters</span>`}.
 ${account.headError === null ? "" : html`<span class="bad">Event ${account.headSeq} failed: ${account.headError}</span>`}</p>
 ${eventsTable(events)}
 <nav><a href="/results">All accounts</a>

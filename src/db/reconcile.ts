@@ -146,6 +146,11 @@ export async function sweepJobs(database: Database): Promise<void> {
   await queryAll(database, [UNLOCK_STRANDED, DELETE_SPENT]);
 }
 
+/** Frees the jobs that these pools of graphile-worker have locked. They must be gone: nobody completes those jobs any more. */
+export async function unlockJobs(database: Database, graphilePools: readonly string[]): Promise<void> {
+  await database.query("select graphile_worker.force_unlock_workers($1::text[])", [graphilePools]);
+}
+
 /** A worker of an earlier version does not say under which name its jobs are locked: then nobody can tell. */
 const UNLOCK_STRANDED = `
   with stranded as materialized (

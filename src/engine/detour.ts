@@ -19,6 +19,7 @@ export interface DetourOptions<Item> {
 /** One item on the detour. */
 export interface Detoured<Item> {
   readonly item: Item;
+  readonly weight: number;
   readonly sinceMs: number;
   /** Commits the item alone. Rejects only if a row was locked for too long; every other outcome is told to its caller. */
   readonly commit: () => Promise<void>;
@@ -36,6 +37,11 @@ export class Detour<Item> {
 
   constructor(options: DetourOptions<Item>) {
     this.#options = options;
+  }
+
+  /** The total weight of what waits here. */
+  get weight(): number {
+    return this.#waiting.reduce((sum, waiting) => sum + waiting.weight, 0);
   }
 
   /** Whether an item has to come here at once: it needs an account that others are waiting for. */

@@ -28,7 +28,7 @@ export interface WorkOptions {
 const RETRY_MS = 500;
 
 /** What both ways of starting a worker share: the handler, the worker, and what graphile-worker's preset needs. */
-export async function composeWorker(options: WorkOptions): Promise<Omit<PresetOptions, "pool">> {
+export async function composeWorker(options: WorkOptions): Promise<PresetOptions> {
   const { settings, databaseUrl, log } = options;
   const { handler, eventTypes } = await readHandler(settings);
   const { concurrency, leaseMs, shutdownMs } = settings;

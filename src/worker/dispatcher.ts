@@ -24,7 +24,7 @@ const WELL_MS = 10_000;
 const STOP_MS_MAX = 2_000;
 
 /** Starts dispatching: resolves at once, and goes on until it is stopped, whatever the database does. */
-export function startDispatcher(options: Omit<PresetOptions, "pool">): Dispatcher {
+export function startDispatcher(options: PresetOptions): Dispatcher {
   const stopping = new AbortController();
   let current: Running | undefined;
   const running = keepRunning();
@@ -64,7 +64,7 @@ interface Running {
   end(): Promise<void>;
 }
 
-async function startRunner(options: Omit<PresetOptions, "pool">): Promise<Running> {
+async function startRunner(options: PresetOptions): Promise<Running> {
   const clients = new Set<pg.PoolClient>();
   const pool = openDatabase({
     url: options.databaseUrl,
@@ -75,13 +75,23 @@ async function startRunner(options: Omit<PresetOptions, "pool">): Promise<Runnin
   pool.on("connect", (client) => clients.add(client)).on("remove", (client) => clients.delete(client));
   const { promise: gaveUp, resolve: giveUp } = Promise.withResolvers<unknown>();
   try {
-    const preset = createPreset({ ...options, pool });
-    const runner = await run({ preset, noHandleSignals: true, parsedCronItems: [] });
+    const runner = await run({
+      preset: createPreset(options),
+      pgPool: pool,
+      noHandleSignals: true,
+      parsedCronItems: [],
+    });
     // graphile-worker's runner resolves even when it gave up: an end that nobody asked for is a failure.
     runner.promise.then(giveUp, giveUp);
     runner.events.on("pool:fatalError", ({ error }) => giveUp(error));
     runner.events.on("pool:gracefulShutdown", ({ message }) => giveUp(new Error(message)));
-    return { gaveUp, end: () => endRunner(runner, options).then(() => destroyDatabase(pool, clients)) };
+    const jobsOf = options.worker.graphilePool;
+    const end = async () => {
+      await endRunner(runner, options);
+      await destroyDatabase(pool, clients);
+      if (jobsOf !== null) options.worker.freeJobsOf(jobsOf);
+    };
+    return { gaveUp, end };
   } catch (error) {
     await destroyDatabase(pool, clients);
     throw error;

@@ -4,7 +4,6 @@
  */
 import { join } from "node:path";
 import { Logger, WorkerPreset } from "graphile-worker";
-import type { Database } from "../db/pool.ts";
 import type { Log } from "../log/log.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
@@ -27,8 +26,6 @@ export const DISPATCHER_CONNECTIONS_MAX = 6;
 export interface PresetOptions {
   readonly worker: Worker;
   readonly databaseUrl: string;
-  /** Its connections; without it, it makes its own. */
-  readonly pool?: Database;
   /** Jobs at once; a job lasts as long as its turn. */
   readonly concurrency: number;
   readonly shutdownMs: number;
@@ -37,13 +34,12 @@ export interface PresetOptions {
 
 /** Creates the preset that runs this worker. */
 export function createPreset(options: PresetOptions): GraphileConfig.Preset {
-  const { worker, log, pool } = options;
+  const { worker, log } = options;
   return {
     extends: [WorkerPreset],
     plugins: [createPlugin(worker)],
     worker: {
       connectionString: options.databaseUrl,
-      ...(pool !== undefined && { pgPool: pool }),
       schema: "graphile_worker",
       concurrentJobs: options.concurrency,
       maxPoolSize: DISPATCHER_CONNECTIONS_MAX,
@@ -83,9 +79,12 @@ function createPlugin(worker: Worker): GraphileConfig.Plugin {
   };
 }
 
-/** graphile-worker's own log lines, a level down: its warnings advise sizes that are chosen on purpose here, its infos tell every job. */
+/**
+ * graphile-worker's own log lines, for who looks for them: its warnings advise sizes that are chosen on purpose here, its
+ * infos tell every job, its errors are a database that is away or a runner that is being replaced.
+ */
 function createGraphileLogger(log: Log): Logger {
-  const levels = { error: "warn", warning: "debug", info: "debug", debug: "trace" } as const;
+  const levels = { error: "debug", warning: "debug", info: "debug", debug: "trace" } as const;
   return new Logger(
     () => (level, message) => log[levels[level as keyof typeof levels]]({ part: "graphile-worker" }, message),
   );

@@ -16,7 +16,6 @@ export function createStandalonePreset(options: PresetOptions): GraphileConfig.P
  */
 function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
   const { worker, log } = options;
-  const { promise: told, resolve: tell } = Promise.withResolvers<void>();
   let isTold = false;
   return {
     name: "InturnLifePlugin",
@@ -24,10 +23,7 @@ function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
     worker: {
       middleware: {
         init(next, { ctx }) {
-          ctx.events.on("gracefulShutdown", () => {
-            isTold = true;
-            tell();
-          });
+          ctx.events.on("gracefulShutdown", () => (isTold = true));
           ctx.events.on("pool:create", ({ workerPool }) => {
             worker.start().catch((error: unknown) => {
               log.fatal({ err: error }, "the worker could not start; is the database migrated?");
@@ -42,11 +38,7 @@ function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
           if (!isTold) {
             log.warn({ cause: message }, "graphile-worker gave up; starting it again");
             void Promise.resolve(next()).catch(() => undefined);
-            const dispatcher = startDispatcher(options);
-            await told;
-            worker.beginStop();
-            await dispatcher.stop();
-            return await worker.close();
+            return await goOnWithout(options);
           }
           worker.beginStop();
           try {
@@ -59,4 +51,18 @@ function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
       },
     },
   };
+}
+
+/** From here on the process is ours, and so are its signals: graphile-worker would end it before the worker has signed off. */
+async function goOnWithout(options: PresetOptions): Promise<never> {
+  const { worker } = options;
+  const { promise: told, resolve: tell } = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.removeAllListeners(signal).on(signal, () => tell());
+  const dispatcher = startDispatcher(options);
+  await told;
+  worker.beginStop();
+  await dispatcher.stop();
+  await worker.close();
+  process.exit(0);
 }

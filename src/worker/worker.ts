@@ -7,7 +7,7 @@ import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
-import { sweepJobs } from "../db/reconcile.ts";
+import { sweepJobs, unlockJobs } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
@@ -17,6 +17,7 @@ import { every, giveBackStrays, reconcilePass } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
+import { startWatchdog } from "./watchdog.ts";
 
 /** What a worker is made of. */
 export interface WorkerOptions {
@@ -70,8 +71,10 @@ export class Worker {
   readonly #abandoned = createStop();
   readonly #closing = createStop();
   #interrupted = createStop();
+  readonly #poolsGone = new Set<string>();
   #started: Promise<void> | undefined;
   #loops: Promise<void>[] = [];
+  #stopWatchdog: (() => Promise<void>) | undefined;
 
   constructor(options: WorkerOptions) {
     const { databaseUrl: url, log, leaseMs } = options;
@@ -103,9 +106,18 @@ export class Worker {
     return this.#stopping.signal.aborted;
   }
 
-  /** Tells under which name graphile-worker locks the jobs that it hands to this worker. */
-  set graphilePool(pool: string) {
+  /** The name under which graphile-worker locks the jobs that it hands to this worker. */
+  get graphilePool(): string | null {
+    return this.#life.graphilePool;
+  }
+
+  set graphilePool(pool: string | null) {
     this.#life.graphilePool = pool;
+  }
+
+  /** What a runner that is gone has locked is freed at the next reconciliation. */
+  freeJobsOf(graphilePool: string): void {
+    this.#poolsGone.add(graphilePool);
   }
 
   /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
@@ -153,13 +165,15 @@ export class Worker {
     );
     await Promise.race([signedOff, sleep(SIGN_OFF_MS_MAX)]);
     await this.#life.end();
+    await this.#stopWatchdog?.();
     await Promise.race([Promise.all([this.#database.end(), this.#transactionPool.end()]), sleep(SIGN_OFF_MS_MAX)]);
     log.info("worker stopped");
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency } = this.#options;
+    const { log, concurrency, leaseMs } = this.#options;
     await this.#life.begin();
+    this.#stopWatchdog = startWatchdog(leaseMs);
     const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
     this.#loops = [
       every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
@@ -177,6 +191,9 @@ export class Worker {
       workerId: this.#identity.id,
       isInHand: (accountId) => this.#inHand.has(accountId),
     });
+    const pools = [...this.#poolsGone];
+    if (pools.length > 0) await unlockJobs(this.#database, pools);
+    for (const pool of pools) this.#poolsGone.delete(pool);
     if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
     return await reconcilePass({ database: this.#database, log, buries: this.#life.mayJudge });
   }

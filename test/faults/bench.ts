@@ -21,6 +21,8 @@ export interface Part {
   readonly process: TestProcess;
   readonly pid: number;
   readonly proxy: Proxy;
+  /** Where it listens, once it does. */
+  url: string | undefined;
   /** When it ended by itself or was ended. */
   deathMs: number | undefined;
   /** Whether somebody asked it to end. */
@@ -160,21 +162,23 @@ export class Bench {
       process: started,
       pid: started.child.pid ?? 0,
       proxy,
+      url: undefined,
       deathMs: undefined,
       isDismissed: false,
     };
     this.parts.push(part);
     started.child.once("exit", () => this.#onExit(part, options));
     if (options.isPatient === true) {
-      void started.ready.then((ready) => this.#announce(ready.url)).catch(() => undefined);
+      void started.ready.then((ready) => this.#announce(part, ready.url)).catch(() => undefined);
       return part;
     }
-    this.#announce((await started.ready).url);
+    this.#announce(part, (await started.ready).url);
     return part;
   }
 
   #onExit(part: Part, options: PartOptions): void {
     part.deathMs ??= monotonicMs();
+    if (this.clients.urls.length > 1) this.withdraw(part);
     if (part.isDismissed) return;
     if (options.isDoomed === true) {
       part.isDismissed = true;
@@ -184,8 +188,14 @@ export class Bench {
       this.#keepers.push(this.startPart(part.kind, options).catch(() => undefined));
   }
 
-  #announce(url: string | undefined): void {
+  #announce(part: Part, url: string | undefined): void {
+    part.url = url;
     if (url !== undefined) this.clients.urls = [...this.clients.urls, url];
+  }
+
+  /** The clients are to send nothing to this server any more. */
+  withdraw(part: Part): void {
+    this.clients.urls = this.clients.urls.filter((url) => url !== part.url);
   }
 
   /** The workers that live. */

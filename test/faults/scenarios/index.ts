@@ -1,4 +1,5 @@
 import type { Scenario } from "../scenario.ts";
+import { slowAppends } from "./appends.ts";
 import {
   absentAtBoot,
   frozenBackend,
@@ -13,6 +14,7 @@ import { diskFull } from "./disk.ts";
 import { badHandlers, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
+import { powerCut } from "./power.ts";
 import { blockedLoop, longHandler, manySignals, rollingRestart, stopAndContinue, stopTransactions } from "./stalls.ts";
 import { twoVersions } from "./versions.ts";
 import { deadPool, deafListener, herd, wakeUps } from "./wake-ups.ts";
@@ -40,8 +42,10 @@ export const SCENARIOS: readonly Scenario[] = [
   manySignals,
   noConnections,
   outOfMemory,
+  powerCut,
   restartLoop,
   rollingRestart,
+  slowAppends,
   slowLinks,
   stopAndContinue,
   stopTransactions,

@@ -36,8 +36,7 @@ export const twoVersions: Scenario = {
     await migrate(bench, undefined);
     await bench.start({ servers: 1, workers: 2 });
     await sleep(bench.random.int(500, 1_500));
-    const urls = new Set(await Promise.all(veterans.map(async (part) => (await part.process.ready).url)));
-    bench.clients.urls = bench.clients.urls.filter((url) => !urls.has(url));
+    for (const part of veterans) bench.withdraw(part);
     const ends = await Promise.all(veterans.map((part) => bench.dismiss(part)));
     if (ends.some((end) => end !== 0)) throw new Error(`the old version ended with ${ends.join(", ")}`);
   },
