@@ -13,7 +13,9 @@ export interface Behaviour {
   readonly n: number;
   /** How long the handler takes. */
   readonly ms?: number;
-  /** Whether it stops when it is told to. */
+  /** How long it takes at later attempts, if not as long. */
+  readonly againMs?: number;
+  /** Whether it goes on when it is told to stop. */
   readonly deaf?: boolean;
   /** How many of its first attempts go wrong, in the way of `act`. */
   readonly failures?: number;

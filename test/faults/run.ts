@@ -2,7 +2,8 @@
  * `npm run test:faults`: makes every fault, with every seed, and prints a table. Exit code 0 when nothing was found.
  */
 import { Command, InvalidArgumentError } from "commander";
-import { summarise, toMarkdown } from "./report.ts";
+import { type Controlled, runControls } from "./controls.ts";
+import { summarise, toMarkdown, toTable } from "./report.ts";
 import type { Scenario } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import { runSuite } from "./suite.ts";
@@ -16,6 +17,7 @@ interface Flags {
   readonly json?: boolean;
   readonly list?: boolean;
   readonly full?: boolean;
+  readonly controls?: boolean;
 }
 
 /** Problems told of one run; the first ones tell enough. */
@@ -28,6 +30,7 @@ const program = new Command("test:faults")
   .option("--only <names>", "only these, by name or number, separated by commas", (names: string) => names.split(","))
   .option("--parallel <number>", "runs at a time, each with a PostgreSQL of its own", toNumber, 2)
   .option("--full", "outages and locks of up to a minute")
+  .option("--controls", "break the program on purpose instead: every mutant must be caught")
   .option("--json", "print JSON instead of a table")
   .option("--list", "list the faults and end")
   .action(main);
@@ -37,6 +40,7 @@ await program.parseAsync();
 process.exit();
 
 async function main(flags: Flags): Promise<void> {
+  if (flags.controls === true) return await control();
   const scenarios = choose(flags.only);
   if (flags.list === true) {
     for (const { fault, name, promise } of scenarios)
@@ -56,6 +60,24 @@ async function main(flags: Flags): Promise<void> {
   const rows = summarise(trials);
   process.stdout.write(flags.json === true ? `${JSON.stringify({ rows }, undefined, 2)}\n` : `${toMarkdown(rows)}\n`);
   process.exitCode = trials.some((trial) => trial.isRed) ? 1 : 0;
+}
+
+async function control(): Promise<void> {
+  const results = await runControls((result) => say(`${result.name}: ${verdictOf(result)}`));
+  const lines = results.map((result) => [result.name, result.scenario, String(result.runs), verdictOf(result)]);
+  process.stdout.write(`${toTable(["broken on purpose", "fault", "runs", "the checker"], lines)}\n`);
+  process.exitCode = results.some(({ caught, skipped }) => caught === undefined && skipped === undefined) ? 1 : 0;
+}
+
+function verdictOf({ caught, skipped }: Controlled): string {
+  if (skipped !== undefined) return `skipped: ${skipped}`;
+  if (caught === undefined) return "NOT CAUGHT";
+  const { lost, doubled, reordered, overlapping, gaps, staleCommits, stuck } = caught;
+  const counts = { lost, doubled, reordered, overlapping, gaps, "stale commits": staleCommits, stuck };
+  const found = Object.entries(counts).filter(([, count]) => count > 0);
+  return found.length === 0
+    ? "red: the server did not come up again"
+    : `red: ${found.map(([what, count]) => `${count} ${what}`).join(", ")}`;
 }
 
 function choose(only: readonly string[] | undefined): readonly Scenario[] {

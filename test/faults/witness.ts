@@ -19,13 +19,23 @@ const eventTypes = {
 const RAISE_COUNTER = "insert into public.counters as c values ($1, 1) on conflict (account) do update set n = c.n + 1";
 
 async function handler(event: HandlerEvent, context: HandlerContext): Promise<void> {
-  const { n, ms = 0, deaf = false, failures = 0, act = "throw", blockMs = 0, counts = false } = event.data as Behaviour;
+  const {
+    n,
+    ms: firstMs = 0,
+    againMs = firstMs,
+    deaf = false,
+    failures = 0,
+    act = "throw",
+    blockMs = 0,
+    counts = false,
+  } = event.data as Behaviour;
   const note = (at: "start" | "end" | "fail") => {
     const { accountId: account, seq } = event;
     const line = { at, account, seq, n, epoch: context.epoch, attempt: context.attempt, pid: process.pid };
     appendFileSync(file, `${JSON.stringify({ ...line, ms: monotonicMs() })}\n`);
   };
   note("start");
+  const ms = context.attempt === 1 ? firstMs : againMs;
   try {
     if (ms > 0) await sleep(ms, undefined, deaf ? {} : { signal: context.signal });
     if (context.attempt <= failures) await misbehave(act, { event, context, blockMs });

@@ -33,8 +33,14 @@ export const stopTransactions: Scenario = {
 
 async function stopOne(bench: Bench): Promise<void> {
   await sleep(bench.random.int(200, 800));
-  const victim = bench.random.pick(bench.workers);
-  await bench.untilInHand((call) => call.pid === victim.pid);
+  // When the stopped one goes on, the second owner is still at it.
+  const counts = bench.demands.counts === true;
+  const behaviourOf = (_account: string, n: number) =>
+    n === 1 ? { ms: 1_500, againMs: 3_500, deaf: true, counts } : { ms: 100, counts };
+  bench.clients.send({ accounts: ["contested"], eventsPerAccount: 3, overMs: 0, behaviourOf });
+  const { pid } = await bench.untilInHand((call) => call.account === "contested");
+  const victim = bench.workers.find((part) => part.pid === pid);
+  if (victim === undefined) throw new Error("the event is in nobody's hand");
   const fromMs = monotonicMs();
   victim.process.child.kill("SIGSTOP");
   bench.expectTakeover(victim, TAKEOVER_MS_MAX);
@@ -49,7 +55,10 @@ export const blockedLoop: Scenario = {
   fault: 4,
   promise: "as a stopped worker: taken over, and what it does afterwards changes nothing",
   async run(bench) {
-    await bench.start({ servers: 1, workers: 3 });
+    // It may notice and end itself: then somebody starts it again.
+    bench.demands.mayExit = true;
+    await bench.start({ servers: 1 });
+    await bench.start({ workers: 3 }, { isKept: true });
     sendSlowTraffic(bench, { eventsPerAccount: 12, overMs: 3_000 });
     const blockMs = 2 * LEASE_MS;
     bench.clients.send({
