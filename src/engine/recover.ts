@@ -32,7 +32,7 @@ export async function every(
       log.warn({ err: error }, `${name} failed; trying again in ${onErrorMs} ms`);
       return onErrorMs;
     });
-    await sleep(waitMs, undefined, { signal, ref: false }).catch(() => undefined);
+    await sleep(waitMs, undefined, { signal }).catch(() => undefined);
   }
 }
 

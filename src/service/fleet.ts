@@ -36,7 +36,7 @@ export interface FleetOptions {
 }
 
 /** A part that does not stop by itself is killed this long after its own deadline. */
-const KILL_MS = 5_000;
+const KILL_MS = 8_000;
 
 /** Between the end of a part and its next start: at first, and at most; a part that lived long starts over. */
 const RESTART_MS = { first: 200, most: 10_000 };

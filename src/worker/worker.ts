@@ -135,7 +135,8 @@ export class Worker {
     if (this.#stopping.signal.aborted) return;
     this.#options.log.info({ inHand: this.#inHand.size }, "worker stopping");
     this.#stopping.abort();
-    void sleep(this.#options.shutdownMs, undefined, { ref: false, signal: this.#closing.signal })
+    this.#life.releaseWaiting();
+    void sleep(this.#options.shutdownMs, undefined, { signal: this.#closing.signal })
       .then(() => this.forceStop())
       .catch(() => undefined);
   }
@@ -144,6 +145,7 @@ export class Worker {
   async forceStop(): Promise<void> {
     this.#stopping.abort();
     this.#interrupted.abort(new Error("the worker stops"));
+    this.#life.releaseWaiting();
     await sleep(INTERRUPTED_MS_MAX, undefined, { signal: this.#closing.signal }).catch(() => undefined);
     this.#abandoned.abort();
   }
@@ -203,6 +205,7 @@ export class Worker {
   #interruptAll(why: string): void {
     this.#options.log.error({ inHand: this.#inHand.size }, `the worker may have lost its accounts: ${why}`);
     this.#interrupted.abort(new Error(why));
+    this.#life.releaseWaiting();
     if (!this.#stopping.signal.aborted) this.#interrupted = createStop();
   }
 
