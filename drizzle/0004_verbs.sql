@@ -237,6 +237,9 @@ begin
 end
 $$;--> statement-breakpoint
 
+-- Compiling its plans would take many times as long as an append does.
+alter function inturn.append_events(text[], json[], text[], text[], timestamptz[]) set jit = off;--> statement-breakpoint
+
 -- PostgreSQL lets everybody call a new function. Appending stays open to whoever may use the schema; the rest does not.
 do $$
 declare

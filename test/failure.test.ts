@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { reconcileOnce } from "../src/db/reconcile.ts";
+import { reconcileOnce, wakeForgotten } from "../src/db/reconcile.ts";
 import type { RetryRule } from "../src/domain/failure.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
@@ -64,6 +64,7 @@ test(
     await db.query("update inturn.accounts set state_since = now() - interval '10 years'");
     await appendTo(db, "a");
     await reconcileOnce(db.database, { buries: true });
+    assert.equal(await wakeForgotten(db.database), 0);
     await runTurn(worker.options, "a");
     assert.deepEqual(calls.length, 4);
     // Wake-ups of earlier epochs lie around, for nobody dispatches here; of this epoch there is none.

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { reconcileOnce } from "../src/db/reconcile.ts";
+import { reconcileOnce, wakeForgotten } from "../src/db/reconcile.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import { withDatabase } from "./support/database.ts";
@@ -147,7 +147,6 @@ test(
       workersGone: 1,
       takenOver: 1,
       unparked: 0,
-      woken: 0,
     });
     await late.renew();
     const settlement = { ...wellDone, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
@@ -247,13 +246,13 @@ test(
   withDatabase(async (db) => {
     await appendTo(db, "a", "b", "c");
     await db.query("update inturn.accounts set state_since = now() - interval '1 minute'");
-    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 0);
+    assert.equal(await wakeForgotten(db.database), 0);
     await db.query("delete from graphile_worker._private_jobs where key in ('a#0', 'b#0')");
     await db.query(
       "update graphile_worker._private_jobs set locked_at = now() - interval '1 minute', locked_by = 'dead' where key = 'c#0'",
     );
-    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 3);
-    assert.equal((await reconcileOnce(db.database, { buries: true }))?.woken, 0);
+    assert.equal(await wakeForgotten(db.database), 3);
+    assert.equal(await wakeForgotten(db.database), 0);
     assert.deepEqual(await db.query("select key from graphile_worker.jobs where locked_at is null order by key"), [
       { key: "a#0" },
       { key: "b#0" },

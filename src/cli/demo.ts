@@ -10,6 +10,7 @@ interface DemoFlags extends WorkloadFlags {
   readonly handlerMs: number;
   readonly workers: number;
   readonly concurrency?: number;
+  readonly killEveryMs?: number;
   readonly json?: boolean;
 }
 
@@ -31,6 +32,12 @@ export function createDemoCommand(): Command {
       wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", {
         least: 1,
         most: 10_000,
+      }),
+    )
+    .addOption(
+      wholeNumberOption("--kill-every-ms <ms>", "kill a worker this often (kill -9), one after the other", {
+        least: 100,
+        most: 3_600_000,
       }),
     )
     .addOption(jsonOption())
@@ -92,6 +99,7 @@ function printReport(report: DemoReport, handlerMs: number): void {
       ? ["events per second", formatNumber(report.events / report.makespanSeconds)]
       : ["efficiency", `${(report.efficiency * 100).toFixed(1)} %`],
     ["taken over HTTP", `${formatNumber(report.ingestEventsPerSecond)} events/s`],
+    ...(report.kills === undefined ? [] : [["workers killed", formatNumber(report.kills)] as const]),
     ["processed", formatNumber(report.processed)],
     ["lost", none(report.lost)],
     ["handled twice", none(report.duplicates)],

@@ -6,7 +6,7 @@ import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
-import { listenForStop, untilAborted } from "./stop.ts";
+import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
 
 /** `serve`: the HTTP API. */
 export function createServeCommand(): Command {
@@ -20,14 +20,24 @@ export function createServeCommand(): Command {
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();
       const log = createLog({ level: settings.logLevel, name: "serve" });
-      const database = await useDatabase({ settings, migrate: false, say, whenAway: "go on" });
+      // It listens at once, also while its database is away: then it answers 503, and tries again.
+      const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
+      database.catch(() => undefined);
       try {
-        const api = await startApi({ settings, databaseUrl: database.url, log });
-        process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
-        await untilAborted(stop);
-        await api.close();
+        const databaseUrl = settings.databaseUrl ?? (await database).url;
+        const api = await startApi({ settings, databaseUrl, log });
+        try {
+          process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
+          await unlessStopped(stop, database);
+          await untilAborted(stop);
+        } finally {
+          await api.close();
+        }
       } finally {
-        await database.release();
+        await database.then(
+          (ready) => ready.release(),
+          () => undefined,
+        );
       }
     });
 }

@@ -31,3 +31,13 @@ export async function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
+
+/** What `work` gives, or undefined when it was cut short because the command was told to stop. */
+export async function unlessStopped<Result>(stop: AbortSignal, work: Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (stop.aborted && error instanceof Error && error.name === "AbortError") return undefined;
+    throw error;
+  }
+}

@@ -6,7 +6,7 @@ import type { ReadyMessage } from "../service/fleet.ts";
 import { type RunningWorker, startWorker } from "../service/work.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
-import { listenForStop, untilAborted } from "./stop.ts";
+import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
 
 /** Exit code of a worker that ended without having been told to. */
 const EXIT_UNASKED = 1;
@@ -40,14 +40,16 @@ export function createWorkCommand(): Command {
         if (!stop.aborted) process.exitCode = EXIT_UNASKED;
       });
       const log = createLog({ level: settings.logLevel, name: "work" });
-      const database = await useDatabase({ settings, migrate: false, say, whenAway: stop });
+      const database = await unlessStopped(stop, useDatabase({ settings, migrate: false, say, whenAway: stop }));
       try {
-        worker = await startWorker({ settings, databaseUrl: database.url, log, signal: stop });
+        if (database === undefined) return;
+        const options = { settings, databaseUrl: database.url, log, signal: stop };
+        worker = await unlessStopped(stop, startWorker(options));
         process.send?.({ ready: true } satisfies ReadyMessage);
         await untilAborted(stop);
-        await worker.stop();
+        await worker?.stop();
       } finally {
-        await database.release();
+        await database?.release();
       }
     });
 }

@@ -10,8 +10,6 @@ export interface Reconciled {
   readonly takenOver: number;
   /** Parked accounts whose time was up: their head is a dead letter now. */
   readonly unparked: number;
-  /** Accounts that should have had a wake-up and had none. */
-  readonly woken: number;
 }
 
 /** The most accounts one pass takes over, unparks, and wakes: it holds their rows until it commits. */
@@ -120,9 +118,8 @@ const WAKE_FORGOTTEN = `
   select coalesce((select w.jobs from woken as w), 0)::integer as count`;
 
 /**
- * One pass of the reconciler, which any process may run: it takes the accounts of dead workers over, sets parked events
- * aside when their time is up, and wakes every account that is due and has no wake-up. By itself it heals a lost job, a
- * deleted job, and a crash between any two steps.
+ * One pass of the reconciler, which any process may run: it takes the accounts of dead workers over, and sets parked
+ * events aside when their time is up. Its cost does not grow with the backlog.
  *
  * One message, one transaction: a process that is stopped meanwhile cannot leave it open. While another process
  * reconciles, nothing is done.
@@ -131,11 +128,19 @@ const WAKE_FORGOTTEN = `
  *   itself must not judge: the others may be on their way back too.
  */
 export async function reconcileOnce(database: Database, options: { buries: boolean }): Promise<Reconciled> {
-  const steps = [TAKE_OVER, UNPARK, WAKE_FORGOTTEN];
-  const counts = await queryAll(database, options.buries ? [BURY_WORKERS, ...steps] : steps);
+  const counts = await queryAll(database, options.buries ? [BURY_WORKERS, TAKE_OVER, UNPARK] : [TAKE_OVER, UNPARK]);
   if (!options.buries) counts.unshift(0);
-  const [workersGone = 0, takenOver = 0, unparked = 0, woken = 0] = counts;
-  return { workersGone, takenOver, unparked, woken };
+  const [workersGone = 0, takenOver = 0, unparked = 0] = counts;
+  return { workersGone, takenOver, unparked };
+}
+
+/**
+ * Wakes every account that is due and has no wake-up on its way, up to {@link RECONCILE_ACCOUNTS_MAX}; returns how many. By
+ * itself it heals a lost job, a deleted job, and a crash between any two steps. It looks at every account that waits.
+ */
+export async function wakeForgotten(database: Database): Promise<number> {
+  const { rows } = await database.query<{ count: number }>(WAKE_FORGOTTEN);
+  return rows[0]?.count ?? 0;
 }
 
 /**

@@ -87,7 +87,7 @@ async function untilAvailable<Result>(hopeless: AbortSignal, attempt: () => Prom
       return await attempt();
     } catch (error) {
       if (!isUnavailable(error) || hopeless.aborted) throw error;
-      await sleep(RETRY_MS, undefined, { ref: false });
+      await sleep(RETRY_MS);
     }
   }
 }

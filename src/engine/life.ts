@@ -88,9 +88,13 @@ export class Life {
     }
   }
 
-  /** Ends the sign of life. Who waits for a confirmation goes on. */
-  async end(): Promise<void> {
+  /** Who waits for a confirmation goes on without one: it has been told by other means not to start anything. */
+  releaseWaiting(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Ends the sign of life. */
+  async end(): Promise<void> {
     await this.#sign?.close();
   }
 
@@ -107,7 +111,7 @@ export class Life {
       return await this.#renewOver(this.#options.database);
     });
     this.#confirmedMs = sentMs;
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.releaseWaiting();
     return renewed;
   }
 

@@ -4,15 +4,15 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
-import { RECONCILE_ACCOUNTS_MAX, type Reconciled, reconcileOnce } from "../db/reconcile.ts";
+import { RECONCILE_ACCOUNTS_MAX, reconcileOnce, wakeForgotten } from "../db/reconcile.ts";
 import { listHeldLeases } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
 import type { Ledger } from "./ledger.ts";
 
-/** Between two passes of the reconciler, at least. */
+/** Between two passes, at least. */
 const RECONCILE_INTERVAL_MS = 400;
 
-/** The reconciler rests ten times as long as it worked: on a huge backlog it takes a tenth of one connection at most. */
+/** Looking for forgotten accounts rests ten times as long as it took: on a huge backlog it costs a tenth of one connection at most. */
 const REST_PER_WORK = 10;
 
 /** A lease this old belongs to a turn, or to nobody. */
@@ -32,23 +32,26 @@ export async function every(
       log.warn({ err: error }, `${name} failed; trying again in ${onErrorMs} ms`);
       return onErrorMs;
     });
-    await sleep(waitMs, undefined, { signal, ref: false }).catch(() => undefined);
+    await sleep(waitMs, undefined, { signal }).catch(() => undefined);
   }
 }
 
 /** Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass. */
 export async function reconcilePass(options: { database: Database; log: Log; buries: boolean }): Promise<number> {
   const { database, log, buries } = options;
-  const startedMs = performance.now();
   const reconciled = await reconcileOnce(database, { buries });
   if (Object.values(reconciled).some((count) => count > 0)) log.warn(reconciled, "put right what was left behind");
   // A full pass has left something over.
-  if (isFull(reconciled)) return 0;
-  return Math.max(RECONCILE_INTERVAL_MS, REST_PER_WORK * (performance.now() - startedMs));
+  return Math.max(reconciled.takenOver, reconciled.unparked) >= RECONCILE_ACCOUNTS_MAX ? 0 : RECONCILE_INTERVAL_MS;
 }
 
-function isFull({ takenOver, unparked, woken }: Reconciled): boolean {
-  return Math.max(takenOver, unparked, woken) >= RECONCILE_ACCOUNTS_MAX;
+/** Wakes the forgotten once. Returns the ms to wait before the next pass. */
+export async function wakePass(options: { database: Database; log: Log }): Promise<number> {
+  const startedMs = performance.now();
+  const woken = await wakeForgotten(options.database);
+  if (woken > 0) options.log.warn({ woken }, "woke accounts whose wake-up had got lost");
+  if (woken >= RECONCILE_ACCOUNTS_MAX) return 0;
+  return Math.max(RECONCILE_INTERVAL_MS, REST_PER_WORK * (performance.now() - startedMs));
 }
 
 /**

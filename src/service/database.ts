@@ -21,17 +21,17 @@ const RETRY_MS = { first: 200, most: 5_000 };
  *
  * @param options.migrate whether to migrate somebody's own database, or to refuse one that is not
  * @param options.say hears what a person should know
- * @param options.whenAway what to do while somebody's own database does not answer: fail (unless told), wait until the
- *   signal aborts, or go on without having looked
+ * @param options.whenAway a signal that ends the wait while somebody's own database does not answer; without it that is an
+ *   error at once
  * @throws InturnError `database_not_migrated`, or what `migrateDatabase` and `useEmbeddedPostgres` throw
  */
 export async function useDatabase(options: {
   settings: Settings;
   migrate: boolean;
   say: (line: string) => void;
-  whenAway?: "fail" | "go on" | AbortSignal;
+  whenAway?: AbortSignal;
 }): Promise<ReadyDatabase> {
-  const { whenAway = "fail", settings } = options;
+  const { whenAway, settings } = options;
   const { databaseUrl, dataFolder } = settings;
   if (databaseUrl === undefined) return await useOwnServer(dataFolder, options.say);
   for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
@@ -39,8 +39,7 @@ export async function useDatabase(options: {
       return await prepare(databaseUrl, options.migrate);
     } catch (error) {
       const isAway = error instanceof InturnError && error.code === "database_unavailable";
-      if (!isAway || whenAway === "fail") throw error;
-      if (whenAway === "go on") return asItIs(databaseUrl);
+      if (!isAway || whenAway === undefined) throw error;
       options.say(`${error.message}; trying again in ${waitMs / 1_000} s`);
       await sleep(waitMs, undefined, { signal: whenAway });
     }

@@ -23,6 +23,8 @@ export interface DemoOptions {
   readonly seed: number;
   readonly connections: number;
   readonly batch: number;
+  /** Kill a worker this often while they work; without it none. */
+  readonly killEveryMs?: number | undefined;
   readonly onPhase: (phase: string) => void;
   readonly onProgress: (progress: Progress) => void;
   readonly signal: AbortSignal;
@@ -46,6 +48,14 @@ export interface DemoReport {
   readonly orderViolations: number;
   readonly overlaps: number;
   readonly postgres: string;
+  /** Workers that were killed, if that was asked for. */
+  readonly kills?: number;
+}
+
+/** What happened meanwhile. */
+interface DemoRun {
+  readonly load: LoadReport;
+  readonly kills: number;
 }
 
 const PROGRESS_INTERVAL_MS = 250;
@@ -70,15 +80,15 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
       workers: options.workers,
       say: options.onPhase,
     });
-    let load: LoadReport;
+    let run: DemoRun;
     try {
-      load = await sendAndWait(options, fleet, database);
+      run = await sendAndWait(options, fleet, database);
     } finally {
       options.onPhase("stopping");
       await fleet.stop();
     }
     options.onPhase("verifying");
-    return await report(options, database, { load, restarts: fleet.restarts() });
+    return await report(options, database, run);
   } finally {
     await database.end();
   }
@@ -94,13 +104,29 @@ async function makeRoom(database: Database): Promise<void> {
   await clearEverything(database);
 }
 
-async function sendAndWait(options: DemoOptions, fleet: Fleet, database: Database): Promise<LoadReport> {
+async function sendAndWait(options: DemoOptions, fleet: Fleet, database: Database): Promise<DemoRun> {
   options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}`);
   const { events, accounts, seed, connections, batch, signal } = options;
   const sending = runLoad({ url: fleet.url, events, accounts, seed, connections, batch, signal });
   const watching = watch(options, database);
-  const [load] = await Promise.all([sending, watching]);
-  return load;
+  const killing = killNowAndThen(options, fleet, watching);
+  const [load, , kills] = await Promise.all([sending, watching, killing]);
+  return { load, kills };
+}
+
+/** Kills one worker after the other, as long as they work. Returns how many. */
+async function killNowAndThen(options: DemoOptions, fleet: Fleet, work: Promise<void>): Promise<number> {
+  const { killEveryMs, workers } = options;
+  if (killEveryMs === undefined) return 0;
+  const done = new AbortController();
+  void work.finally(() => done.abort()).catch(() => undefined);
+  let kills = 0;
+  for (;;) {
+    await sleep(killEveryMs, undefined, { signal: done.signal }).catch(() => undefined);
+    if (done.signal.aborted) return kills;
+    fleet.killWorker(kills % workers);
+    kills += 1;
+  }
 }
 
 /** Follows the progress until every event is processed. */
@@ -122,14 +148,10 @@ async function watch(options: DemoOptions, database: Database): Promise<void> {
   }
 }
 
-async function report(
-  options: DemoOptions,
-  database: Database,
-  run: { load: LoadReport; restarts: number },
-): Promise<DemoReport> {
+async function report(options: DemoOptions, database: Database, run: DemoRun): Promise<DemoReport> {
   const summary = await readRunSummary(database);
   const found = await verify(database);
-  const { load, restarts } = run;
+  const { load, kills } = run;
   const idealSeconds = (load.longest * options.settings.handlerMs) / 1_000;
   const makespanSeconds = summary.makespanSeconds ?? 0;
   return {
@@ -143,11 +165,12 @@ async function report(
     ingestEventsPerSecond: Math.round(load.eventsPerSecond),
     processed: summary.processed,
     lost: countLost(options, found),
-    // The demo's handler never fails: as long as no worker died, an event that was handed out twice was one too many.
-    duplicates: found.duplicates + (restarts === 0 ? found.redelivered : 0),
+    // The demo's handler never fails: as long as no worker is killed, an event that was handed out twice was one too many.
+    duplicates: found.duplicates + (kills === 0 ? found.redelivered : 0),
     orderViolations: found.orderViolations,
     overlaps: found.overlaps,
     postgres: options.postgres,
+    ...(options.killEveryMs !== undefined && { kills }),
   };
 }
 

@@ -14,6 +14,8 @@ export interface Fleet {
   readonly url: string;
   /** How often a part had to be started again. */
   restarts(): number;
+  /** Kills the nth worker, as an accident would; it is started again. */
+  killWorker(index: number): void;
   /** Tells every part to stop and waits for it; told again, it waits no longer for the events in hand. */
   stop(): Promise<void>;
 }
@@ -34,7 +36,7 @@ export interface FleetOptions {
 }
 
 /** A part that does not stop by itself is killed this long after its own deadline. */
-const KILL_MS = 5_000;
+const KILL_MS = 8_000;
 
 /** Between the end of a part and its next start: at first, and at most; a part that lived long starts over. */
 const RESTART_MS = { first: 200, most: 10_000 };
@@ -67,7 +69,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     // Started again, the API has to be where its clients look for it.
     parts[0]?.moveTo({ PORT: new URL(url).port });
     for (const part of parts) void part.keepAlive(stopping.signal, options.say);
-    return { url, restarts: () => parts.reduce((sum, part) => sum + part.restarts, 0), stop };
+    return {
+      url,
+      restarts: () => parts.reduce((sum, part) => sum + part.restarts, 0),
+      killWorker: (index) => parts[1 + index]?.kill(),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -128,6 +135,10 @@ class Part {
       this.restarts += 1;
       await this.start().catch(() => undefined);
     }
+  }
+
+  kill(): void {
+    this.#child?.kill("SIGKILL");
   }
 
   async stop(killAfterMs: number): Promise<void> {

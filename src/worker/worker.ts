@@ -13,7 +13,7 @@ import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
-import { every, giveBackStrays, reconcilePass } from "../engine/recover.ts";
+import { every, giveBackStrays, reconcilePass, wakePass } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
@@ -33,8 +33,8 @@ export interface WorkerOptions {
   readonly shutdownMs: number;
 }
 
-/** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; one is for the reconciler. */
-const CONNECTIONS_MAX = 8;
+/** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; two are for recovery. */
+const CONNECTIONS_MAX = 9;
 
 /** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
 const STATEMENT_MS_MAX = 8_000;
@@ -135,7 +135,8 @@ export class Worker {
     if (this.#stopping.signal.aborted) return;
     this.#options.log.info({ inHand: this.#inHand.size }, "worker stopping");
     this.#stopping.abort();
-    void sleep(this.#options.shutdownMs, undefined, { ref: false, signal: this.#closing.signal })
+    this.#life.releaseWaiting();
+    void sleep(this.#options.shutdownMs, undefined, { signal: this.#closing.signal })
       .then(() => this.forceStop())
       .catch(() => undefined);
   }
@@ -144,6 +145,7 @@ export class Worker {
   async forceStop(): Promise<void> {
     this.#stopping.abort();
     this.#interrupted.abort(new Error("the worker stops"));
+    this.#life.releaseWaiting();
     await sleep(INTERRUPTED_MS_MAX, undefined, { signal: this.#closing.signal }).catch(() => undefined);
     this.#abandoned.abort();
   }
@@ -178,6 +180,7 @@ export class Worker {
     this.#loops = [
       every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
       every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
+      every({ ...loop, name: "waking the forgotten" }, () => wakePass({ database: this.#database, log })),
       every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(this.#database).then(() => SWEEP_MS)),
     ];
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
@@ -202,6 +205,7 @@ export class Worker {
   #interruptAll(why: string): void {
     this.#options.log.error({ inHand: this.#inHand.size }, `the worker may have lost its accounts: ${why}`);
     this.#interrupted.abort(new Error(why));
+    this.#life.releaseWaiting();
     if (!this.#stopping.signal.aborted) this.#interrupted = createStop();
   }
 
