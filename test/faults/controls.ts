@@ -111,8 +111,9 @@ async function runControl(control: Control): Promise<Controlled> {
   const mutant = mutation === undefined ? undefined : await makeMutant(mutation);
   let skipped: string | undefined;
   let runs = 0;
+  const result = (caught?: Trial): Controlled => ({ name, scenario: scenario.name, runs, caught, skipped });
   try {
-    for (let seed = 1; seed <= RUNS_MAX && skipped === undefined; seed++) {
+    for (let seed = 1; seed <= RUNS_MAX; seed++) {
       const [trial] = await runSuite({
         scenarios: [scenario],
         seeds: [seed],
@@ -121,10 +122,9 @@ async function runControl(control: Control): Promise<Controlled> {
         onSkip: (_scenario, why) => (skipped = why),
       });
       runs += 1;
-      if (trial !== undefined && isCaught(trial))
-        return { name, scenario: scenario.name, runs, caught: trial, skipped };
+      if (trial === undefined || isCaught(trial)) return result(trial);
     }
-    return { name, scenario: scenario.name, runs, caught: undefined, skipped };
+    return result();
   } finally {
     if (mutant !== undefined) await rm(mutant, { recursive: true, force: true });
   }

@@ -43,7 +43,7 @@ export interface StoredEvent {
 }
 
 /** One account, as the views show it. */
-export interface StoredAccount {
+interface StoredAccount {
   readonly account: string;
   readonly state: string;
   readonly pending: number;

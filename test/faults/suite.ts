@@ -75,7 +75,11 @@ async function withServer(
   const { cleanUp, ...options } = await scenario.ownServer();
   try {
     const server = await FaultServer.create(options);
-    return await body(server).finally(() => server.remove());
+    try {
+      return await body(server);
+    } finally {
+      await server.remove();
+    }
   } finally {
     await cleanUp();
   }
