@@ -1,5 +1,6 @@
 /** The database goes away, comes back, breaks connections, hangs, is full. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "../../support/until.ts";
 import type { Bench } from "../bench.ts";
 import { monotonicMs } from "../clock.ts";
 import { accountsNamed, type Scenario, sendCommonTraffic } from "../scenario.ts";
@@ -14,8 +15,8 @@ export const terminateBackends: Scenario = {
   promise: "no process ends, nothing gets stuck",
   async run(bench) {
     await bench.start({ servers: 1, workers: 2 });
-    sendCommonTraffic(bench, 3_500);
-    const untilMs = performance.now() + (bench.isFull ? 20_000 : 3_500);
+    sendCommonTraffic(bench, 3_000);
+    const untilMs = performance.now() + (bench.isFull ? 20_000 : 3_000);
     while (performance.now() < untilMs) {
       await terminate(bench, { most: 1 });
       await sleep(100);
@@ -41,12 +42,12 @@ export const immediateStop: Scenario = {
   fault: 10,
   promise: "503 meanwhile; everything goes on by itself; nothing that was acknowledged is lost",
   async run(bench) {
-    await bench.start({ servers: 2, workers: 2 });
-    sendCommonTraffic(bench);
-    await sleep(bench.random.int(500, 1_500));
+    await bench.start({ servers: 1, workers: 2 });
+    sendCommonTraffic(bench, 3_000);
+    await sleep(bench.random.int(300, 1_200));
     if (bench.random.oneIn(2)) await bench.server.stop("immediate");
     else await bench.server.kill();
-    await sleep(bench.isFull ? bench.random.int(5_000, 30_000) : bench.random.int(500, 4_000));
+    await sleep(bench.isFull ? bench.random.int(5_000, 30_000) : bench.random.int(500, 3_000));
     await bench.server.start();
     bench.expectRecovery(RECOVERY_MS_MAX);
   },
@@ -96,8 +97,8 @@ export const frozenBackend: Scenario = {
   fault: 15,
   promise: "what waits for it times out; the other accounts go on",
   async run(bench) {
-    const parts = await bench.start({ servers: 2, workers: 2 });
-    sendCommonTraffic(bench, 5_000);
+    const parts = await bench.start({ servers: 1, workers: 2 });
+    sendCommonTraffic(bench, 4_000);
     await sleep(bench.random.int(300, 1_000));
     const [row] = await bench.query<{ pid: number }>(
       `select pid from pg_stat_activity where datname = current_database() and usename = 'inturn'
@@ -130,14 +131,14 @@ export const noConnections: Scenario = {
   async run(bench) {
     await bench.start({ servers: 1, workers: 2 });
     sendCommonTraffic(bench, 4_000);
-    await sleep(bench.random.int(500, 1_500));
+    await sleep(bench.random.int(300, 1_000));
     const allow = (most: number) =>
       bench.server.query(`alter role inturn connection limit ${most}`).then(() => undefined);
     await allow(1);
     bench.onHeal(() => allow(-1));
     await terminate(bench, { most: 100, where: "application_name = 'inturn api'" });
     await terminate(bench, { most: bench.random.int(1, 10), where: "application_name <> 'inturn sign of life'" });
-    await sleep(3_000);
+    await sleep(2_500);
     const workers = await bench.query("select from inturn.workers where lease_expires_at > clock_timestamp()");
     if (workers.length !== 2) throw new Error(`${workers.length} of 2 workers have a lease`);
     if (!bench.clients.answers.has(503)) throw new Error("no request was answered 503");
@@ -181,13 +182,14 @@ export const absentAtBoot: Scenario = {
   async run(bench) {
     await bench.server.stop("fast");
     await bench.start({ servers: 1, workers: 2 }, { isPatient: true });
-    await sleep(bench.random.int(2_000, 4_000));
+    const url = await until("the server listens", () => bench.clients.urls[0]);
+    const ready = (await fetch(`${url}/readyz`)).status;
+    await sleep(bench.random.int(500, 3_000));
     if (bench.parts.some((part) => part.deathMs !== undefined))
       throw new Error("a process ended because the database was away");
-    const [url] = bench.clients.urls;
-    const ready = url === undefined ? "nobody listens" : (await fetch(`${url}/readyz`)).status;
     await bench.server.start();
-    bench.expectRecovery(RECOVERY_MS_MAX + 2_000);
+    await Promise.all(bench.parts.map((part) => part.process.ready));
+    bench.expectRecovery(RECOVERY_MS_MAX);
     if (ready !== 503) throw new Error(`/readyz without a database: ${ready}`);
     sendCommonTraffic(bench, 1_500);
   },

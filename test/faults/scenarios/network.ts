@@ -26,7 +26,7 @@ export const linkDown: Scenario = {
   async run(bench) {
     const [[victim]] = await Promise.all([
       bench.start({ workers: 1 }, { cuttable: true }),
-      bench.start({ servers: 1, workers: 2 }),
+      bench.start({ servers: 1, workers: 1 }),
     ]);
     if (victim === undefined) return;
     sendSlowTraffic(bench, { eventsPerAccount: 14, overMs: 3_000 });
@@ -35,7 +35,7 @@ export const linkDown: Scenario = {
     const fromMs = monotonicMs();
     await setLink(bench, "down");
     bench.expectTakeover(victim, TAKEOVER_MS_MAX);
-    await sleep(bench.isFull ? 20_000 : bench.random.int(3_000, 6_000));
+    await sleep(bench.isFull ? 20_000 : bench.random.int(3_000, 5_000));
     await setLink(bench, "up");
     bench.noteAbsence(victim, fromMs);
   },
@@ -59,7 +59,7 @@ export const halfOpen: Scenario = {
   fault: 13,
   promise: "queries time out, their clients are destroyed; late requests change nothing",
   async run(bench) {
-    const parts = await bench.start({ servers: 2, workers: 3 });
+    const parts = await bench.start({ servers: 2, workers: 2 });
     sendSlowTraffic(bench, { eventsPerAccount: 14, overMs: 3_000 });
     await sleep(bench.random.int(200, 800));
     const victim = bench.random.pick(bench.workers);
@@ -69,7 +69,7 @@ export const halfOpen: Scenario = {
     const fromMs = monotonicMs();
     for (const part of [victim, server]) part.proxy.setMode({ kind });
     bench.expectTakeover(victim, TAKEOVER_MS_MAX);
-    await sleep(bench.isFull ? 20_000 : bench.random.int(3_000, 6_000));
+    await sleep(bench.isFull ? 20_000 : bench.random.int(3_000, 5_000));
     if (bench.random.oneIn(2)) for (const part of [victim, server]) part.proxy.reset();
     for (const part of [victim, server]) part.proxy.heal();
     bench.noteAbsence(victim, fromMs);

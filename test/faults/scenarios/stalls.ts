@@ -14,7 +14,7 @@ export const stopAndContinue: Scenario = {
   fault: 3,
   promise: "a stopped worker's accounts are taken over within the lease and a second; its late writes change nothing",
   async run(bench) {
-    await bench.start({ servers: 1, workers: 3 });
+    await bench.start({ servers: 1, workers: 2 });
     sendSlowTraffic(bench, { eventsPerAccount: 12, overMs: 3_000 });
     await stopOne(bench);
   },
@@ -32,7 +32,7 @@ export const stopTransactions: Scenario = {
 };
 
 async function stopOne(bench: Bench): Promise<void> {
-  await sleep(bench.random.int(200, 800));
+  await sleep(bench.random.int(0, 400));
   // When the stopped one goes on, the second owner is still at it.
   const counts = bench.demands.counts === true;
   const behaviourOf = (_account: string, n: number) =>
@@ -85,11 +85,11 @@ export const rollingRestart: Scenario = {
     bench.demands.idleMsMax = 1_000;
     await bench.start({ servers: 1, workers: 2 });
     sendSlowTraffic(bench, {
-      eventsPerAccount: bench.isFull ? 100 : 22,
+      eventsPerAccount: bench.isFull ? 100 : 18,
       overMs: bench.isFull ? 20_000 : 4_000,
       mayBeDeaf: false,
     });
-    for (let i = 0; i < (bench.isFull ? 20 : 4); i++) {
+    for (let i = 0; i < (bench.isFull ? 20 : 3); i++) {
       await sleep(bench.random.int(0, 200));
       const oldest = bench.workers[0];
       await bench.startPart("work");
