@@ -168,8 +168,10 @@ export class Bench {
     };
     this.parts.push(part);
     started.child.once("exit", () => this.#onExit(part, options));
-    if (options.isPatient === true) {
+    if (options.isPatient === true || options.isDoomed === true) {
       void started.ready.then((ready) => this.#announce(part, ready.url)).catch(() => undefined);
+      // A doomed one may die before it is ready.
+      if (options.isDoomed === true) await Promise.race([started.ready.catch(() => undefined), started.ended]);
       return part;
     }
     this.#announce(part, (await started.ready).url);

@@ -3,11 +3,14 @@ import type { HandlerCall, History } from "./history.ts";
 /** A handler call with its end made out: its own, or its process's. */
 export interface CallSpan extends HandlerCall {
   readonly toMs: number;
-  /** It ran while its process was stopped or cut off. */
+  /** It was under way when its process was stopped or cut off. */
   readonly isZombie: boolean;
   /** An earlier call of the same event had come to its end. */
   readonly isRepeat: boolean;
 }
+
+/** Who has been cut off for this long must have noticed, and start nothing more. */
+const STARTS_MS_MAX = 1_500;
 
 /** The calls in the order of their starts. */
 export function spansOf(history: History): CallSpan[] {
@@ -20,7 +23,8 @@ export function spansOf(history: History): CallSpan[] {
       const isRepeat = ended.has(name);
       if (call.succeeded) ended.add(name);
       const isZombie = history.absences.some(
-        ({ pid, fromMs, toMs: untilMs }) => pid === call.pid && fromMs < toMs && call.startMs <= untilMs,
+        ({ pid, fromMs, toMs: untilMs }) =>
+          pid === call.pid && fromMs < toMs && call.startMs <= Math.min(untilMs, fromMs + STARTS_MS_MAX),
       );
       return { ...call, toMs, isZombie, isRepeat };
     });

@@ -69,9 +69,9 @@ export class Proxy {
     return new Proxy(server, { host: "127.0.0.1", port: targetPort }, random);
   }
 
-  /** Connections open at this moment. */
-  get connections(): number {
-    return this.#links.size;
+  /** Whether one of its connections to PostgreSQL has this port: `client_port` in `pg_stat_activity`. */
+  hasPort(port: number): boolean {
+    return [...this.#links].some((link) => link.server.localPort === port);
   }
 
   /** Sets what happens from now on; what was held back goes on its way. */

@@ -100,13 +100,14 @@ export const frozenBackend: Scenario = {
     const parts = await bench.start({ servers: 1, workers: 2 });
     sendCommonTraffic(bench, 4_000);
     await sleep(bench.random.int(300, 1_000));
-    const [row] = await bench.query<{ pid: number }>(
-      `select pid from pg_stat_activity where datname = current_database() and usename = 'inturn'
+    const [row] = await bench.query<{ pid: number; port: number }>(
+      `select pid, client_port as port from pg_stat_activity where datname = current_database() and usename = 'inturn'
        order by md5(pid::text || $1) limit 1`,
       [String(bench.random.int(0, 1e9))],
     );
     if (row === undefined) return;
     const fromMs = monotonicMs();
+    const owner = parts.filter((part) => part.proxy.hasPort(row.port));
     process.kill(row.pid, "SIGSTOP");
     const thaw = () => void process.kill(row.pid, "SIGCONT");
     bench.onHeal(() => {
@@ -115,7 +116,7 @@ export const frozenBackend: Scenario = {
       } catch {
         // Its client gave it up, and it has ended.
       }
-      for (const part of parts) bench.noteAbsence(part, fromMs);
+      for (const part of owner) bench.noteAbsence(part, fromMs);
     });
     await sleep(bench.isFull ? 20_000 : 4_000);
     if (!(await bench.calls()).some((call) => call.succeeded && call.startMs > fromMs + 1_500))
