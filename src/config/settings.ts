@@ -2,7 +2,7 @@
  * The settings, read once from the environment: the only reader of it. A command's flags win over the environment.
  */
 import * as z from "zod";
-import { FAILURE_POLICIES } from "../domain/failure.ts";
+import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 
 const wholeNumber = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
@@ -54,7 +54,7 @@ const SETTINGS = {
   },
   attemptsMax: {
     variable: "INTURN_ATTEMPTS_MAX",
-    schema: wholeNumber(1, 1_000_000).default(10),
+    schema: wholeNumber(...RETRY_RULE_LIMITS.attemptsMax).default(10),
     description: "after this many failed attempts an event is given up",
   },
   failurePolicy: {
@@ -64,22 +64,22 @@ const SETTINGS = {
   },
   parkMs: {
     variable: "INTURN_PARK_MS",
-    schema: wholeNumber(1, 2_592_000_000).default(3_600_000),
+    schema: wholeNumber(...RETRY_RULE_LIMITS.parkMs).default(3_600_000),
     description: "how long `park` blocks the account before the event becomes a dead letter, in ms",
   },
   backoffMs: {
     variable: "INTURN_BACKOFF_MS",
-    schema: wholeNumber(1, 86_400_000).default(1_000),
+    schema: wholeNumber(...RETRY_RULE_LIMITS.backoffMs).default(1_000),
     description: "the wait before the second attempt of a failed event, in ms; it doubles with each attempt",
   },
   backoffMsMax: {
     variable: "INTURN_BACKOFF_MS_MAX",
-    schema: wholeNumber(1, 86_400_000).default(600_000),
+    schema: wholeNumber(...RETRY_RULE_LIMITS.backoffMsMax).default(600_000),
     description: "the longest wait between two attempts, in ms",
   },
   handlerTimeoutMs: {
     variable: "INTURN_HANDLER_TIMEOUT_MS",
-    schema: wholeNumber(1, 86_400_000).default(300_000),
+    schema: wholeNumber(...RETRY_RULE_LIMITS.handlerTimeoutMs).default(300_000),
     description: "a handler that takes longer is told to stop, and its attempt has failed, in ms",
   },
   shutdownMs: {

@@ -24,6 +24,15 @@ export interface RetryRule {
   readonly parkMs: number;
 }
 
+/** The least and the most that each number of a rule may be. */
+export const RETRY_RULE_LIMITS = {
+  attemptsMax: [1, 1_000_000],
+  backoffMs: [1, 86_400_000],
+  backoffMsMax: [1, 86_400_000],
+  handlerTimeoutMs: [1, 86_400_000],
+  parkMs: [1, 2_592_000_000],
+} as const;
+
 /** What a failed handler asks for: never again, again in so many ms, or nothing. */
 export type RetryWish = { readonly never: true } | { readonly inMs: number } | undefined;
 

@@ -2,7 +2,7 @@ import { access } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
-import { FAILURE_POLICIES, type RetryRule } from "../domain/failure.ts";
+import { FAILURE_POLICIES, RETRY_RULE_LIMITS, type RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { InturnError } from "../errors/error.ts";
 
@@ -16,18 +16,17 @@ export interface HandlerModule {
 /** By event type, what differs from the settings: a handler module may export it as `eventTypes`. */
 export type EventTypes = Readonly<Record<string, Partial<RetryRule>>>;
 
-const wholeNumber = (least: number, most: number) => z.int().min(least).max(most).optional();
+const wholeNumber = ([least, most]: readonly [number, number]) => z.int().min(least).max(most).optional();
 
-/** The limits are those of the settings of the same names. */
 const eventTypesSchema = z.record(
   z.string().min(1),
   z.strictObject({
-    attemptsMax: wholeNumber(1, 1_000_000),
-    backoffMs: wholeNumber(1, 86_400_000),
-    backoffMsMax: wholeNumber(1, 86_400_000),
-    handlerTimeoutMs: wholeNumber(1, 86_400_000),
+    attemptsMax: wholeNumber(RETRY_RULE_LIMITS.attemptsMax),
+    backoffMs: wholeNumber(RETRY_RULE_LIMITS.backoffMs),
+    backoffMsMax: wholeNumber(RETRY_RULE_LIMITS.backoffMsMax),
+    handlerTimeoutMs: wholeNumber(RETRY_RULE_LIMITS.handlerTimeoutMs),
     failurePolicy: z.enum(FAILURE_POLICIES).optional(),
-    parkMs: wholeNumber(1, 2_592_000_000),
+    parkMs: wholeNumber(RETRY_RULE_LIMITS.parkMs),
   }),
 );
 
