@@ -42,3 +42,23 @@ export function sendSlowTraffic(
   });
   bench.clients.send({ accounts: accountsNamed("a", 12), eventsPerAccount, overMs, behaviourOf });
 }
+
+/** A backlog at one stroke, from SQL: so many events for each account. */
+export async function appendBacklog(
+  bench: Bench,
+  backlog: { accounts: readonly string[]; eventsPerAccount: number; msMax: number },
+): Promise<void> {
+  const { accounts, eventsPerAccount, msMax } = backlog;
+  const events = accounts.flatMap((account) =>
+    Array.from({ length: eventsPerAccount }, (_, i) => ({ account, n: i + 1, id: `${account}-${i + 1}` })),
+  );
+  const stored = await bench.query<{ seq: number }>(
+    "select seq::float8 from inturn.append_events($1::text[], $2::json[], null, $3::text[])",
+    [
+      events.map(({ account }) => account),
+      events.map(({ n }) => JSON.stringify({ n, ms: bench.random.int(0, msMax) })),
+      events.map(({ id }) => id),
+    ],
+  );
+  bench.clients.note(events, stored);
+}

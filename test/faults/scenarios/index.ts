@@ -15,7 +15,15 @@ import { badHandlers, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
 import { powerCut } from "./power.ts";
-import { blockedLoop, longHandler, manySignals, rollingRestart, stopAndContinue, stopTransactions } from "./stalls.ts";
+import {
+  blockedLoop,
+  longHandler,
+  manySignals,
+  rollingRestart,
+  stopAndContinue,
+  stopInARush,
+  stopTransactions,
+} from "./stalls.ts";
 import { twoVersions } from "./versions.ts";
 import { deadPool, deafListener, herd, wakeUps } from "./wake-ups.ts";
 
@@ -48,6 +56,7 @@ export const SCENARIOS: readonly Scenario[] = [
   slowAppends,
   slowLinks,
   stopAndContinue,
+  stopInARush,
   stopTransactions,
   terminateBackends,
   twoVersions,

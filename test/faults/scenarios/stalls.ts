@@ -1,8 +1,8 @@
 /** Processes that stand still, and processes that are told to end. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Bench, LEASE_MS } from "../bench.ts";
+import { type Bench, LEASE_MS, type Part } from "../bench.ts";
 import { monotonicMs } from "../clock.ts";
-import { type Scenario, sendCommonTraffic, sendSlowTraffic } from "../scenario.ts";
+import { accountsNamed, appendBacklog, type Scenario, sendCommonTraffic, sendSlowTraffic } from "../scenario.ts";
 import { countInTransactions } from "./kills.ts";
 
 /** A stopped process keeps its connections, and with them its sign of life: only its lease tells. */
@@ -17,6 +17,26 @@ export const stopAndContinue: Scenario = {
     await bench.start({ servers: 1, workers: 2 });
     sendSlowTraffic(bench, { eventsPerAccount: 12, overMs: 3_000 });
     await stopOne(bench);
+  },
+};
+
+/** The same in a rush of short events: the worker is stopped between two events of an account rather than in one. */
+export const stopInARush: Scenario = {
+  name: "sigstop-rush",
+  fault: 3,
+  promise: "a worker that goes on starts no event of an account that it has lost",
+  async run(bench) {
+    await bench.start({ servers: 1, workers: 2 });
+    await appendBacklog(bench, { accounts: accountsNamed("a", 40), eventsPerAccount: 80, msMax: 3 });
+    await sleep(bench.random.int(0, 300));
+    const { pid } = await bench.untilInHand(() => true);
+    const victim = partOf(bench, pid);
+    const fromMs = monotonicMs();
+    victim.process.child.kill("SIGSTOP");
+    bench.expectTakeover(victim, TAKEOVER_MS_MAX);
+    await sleep(LEASE_MS + bench.random.int(500, 2_000));
+    victim.process.child.kill("SIGCONT");
+    bench.noteAbsence(victim, fromMs);
   },
 };
 
@@ -39,14 +59,19 @@ async function stopOne(bench: Bench): Promise<void> {
     n === 1 ? { ms: 1_500, againMs: 3_500, deaf: true, counts } : { ms: 100, counts };
   bench.clients.send({ accounts: ["contested"], eventsPerAccount: 3, overMs: 0, behaviourOf });
   const { pid } = await bench.untilInHand((call) => call.account === "contested");
-  const victim = bench.workers.find((part) => part.pid === pid);
-  if (victim === undefined) throw new Error("the event is in nobody's hand");
+  const victim = partOf(bench, pid);
   const fromMs = monotonicMs();
   victim.process.child.kill("SIGSTOP");
   bench.expectTakeover(victim, TAKEOVER_MS_MAX);
   await sleep(2 * LEASE_MS);
   victim.process.child.kill("SIGCONT");
   bench.noteAbsence(victim, fromMs);
+}
+
+function partOf(bench: Bench, pid: number): Part {
+  const part = bench.workers.find((worker) => worker.pid === pid);
+  if (part === undefined) throw new Error(`process ${pid} is no worker of this run`);
+  return part;
 }
 
 /** A handler keeps its process's event loop busy for two leases. */
@@ -68,8 +93,7 @@ export const blockedLoop: Scenario = {
       behaviourOf: (_account, n) => (n === 1 ? { failures: 1, act: "block", blockMs } : {}),
     });
     const call = await bench.untilInHand(({ account }) => account === "blocker");
-    const part = bench.workers.find(({ pid }) => pid === call.pid);
-    if (part === undefined) return;
+    const part = partOf(bench, call.pid);
     bench.expectTakeover(part, TAKEOVER_MS_MAX, call.startMs);
     await sleep(blockMs + 200);
     bench.noteAbsence(part, call.startMs);

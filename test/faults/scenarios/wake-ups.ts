@@ -1,6 +1,6 @@
 /** Wake-ups are only hints: they get lost, doubled, locked by the dead, or come all at once. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { accountsNamed, type Scenario, sendCommonTraffic } from "../scenario.ts";
+import { accountsNamed, appendBacklog, type Scenario, sendCommonTraffic } from "../scenario.ts";
 
 /** graphile-worker's jobs are deleted, and added a hundred times. */
 export const wakeUps: Scenario = {
@@ -71,18 +71,8 @@ export const herd: Scenario = {
     const [accounts, workers] = bench.isFull ? [10_000, 20] : [2_000, 5];
     bench.demands.drainMsMax = 60_000;
     await bench.start({ servers: 1 });
-    const events = accountsNamed("h", accounts).map((account) => ({ account, n: 1, id: `${account}-1` }));
-    const stored = await bench.query<{ account: string; seq: number }>(
-      `select account_id as account, seq::float8 from inturn.append_events($1::text[], $2::json[], null, $3::text[])`,
-      [
-        events.map(({ account }) => account),
-        events.map(() => JSON.stringify({ n: 1, ms: 5 })),
-        events.map(({ id }) => id),
-      ],
-    );
-    bench.clients.note(events, stored);
+    await appendBacklog(bench, { accounts: accountsNamed("h", accounts), eventsPerAccount: 1, msMax: 10 });
     await bench.start({ workers }, { environment: { INTURN_CONCURRENCY: "200" } });
-    bench.onHeal(() => undefined);
     await sleep(1_000);
     const [row] = await bench.query<{ connections: number }>(
       "select count(*)::float8 as connections from pg_stat_activity where usename = 'inturn'",
