@@ -1,0 +1,22 @@
+/**
+ * A selection of the fault suite, with one seed: the whole of it is `npm run test:faults`.
+ */
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { SCENARIOS } from "./faults/scenarios/index.ts";
+import { runSuite } from "./faults/suite.ts";
+import { killLeftovers } from "./support/process.ts";
+
+const SELECTION = ["kill-worker", "sigstop-transactions", "immediate-stop", "lost-commit"];
+
+after(killLeftovers);
+
+test(`nothing is lost, doubled or out of order under ${SELECTION.join(", ")}`, async () => {
+  const scenarios = SCENARIOS.filter(({ name }) => SELECTION.includes(name));
+  const trials = await runSuite({ scenarios, seeds: [1], parallel: 2 });
+  assert.deepEqual(trials.map(({ scenario }) => scenario.name).toSorted(), SELECTION.toSorted());
+  assert.deepEqual(
+    trials.flatMap(({ scenario, problems }) => problems.map((problem) => `${scenario.name}: ${problem}`)),
+    [],
+  );
+});

@@ -1,0 +1,56 @@
+import type { Scenario } from "../scenario.ts";
+import { slowAppends } from "./appends.ts";
+import {
+  absentAtBoot,
+  frozenBackend,
+  immediateStop,
+  lockedAccount,
+  lostCommit,
+  noConnections,
+  restartLoop,
+  terminateBackends,
+} from "./database.ts";
+import { diskFull } from "./disk.ts";
+import { badHandlers, wrongClocks } from "./handlers.ts";
+import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
+import { halfOpen, linkDown, slowLinks } from "./network.ts";
+import { powerCut } from "./power.ts";
+import { blockedLoop, longHandler, manySignals, rollingRestart, stopAndContinue, stopTransactions } from "./stalls.ts";
+import { twoVersions } from "./versions.ts";
+import { deadPool, deafListener, herd, wakeUps } from "./wake-ups.ts";
+
+/** Every fault, in the order of the list. */
+export const SCENARIOS: readonly Scenario[] = [
+  absentAtBoot,
+  badHandlers,
+  blockedLoop,
+  deadlyHandlers,
+  deadPool,
+  deafListener,
+  diskFull,
+  frozenBackend,
+  halfOpen,
+  herd,
+  immediateStop,
+  killAtPoints,
+  killTransactions,
+  killWorkers,
+  linkDown,
+  lockedAccount,
+  longHandler,
+  lostCommit,
+  manySignals,
+  noConnections,
+  outOfMemory,
+  powerCut,
+  restartLoop,
+  rollingRestart,
+  slowAppends,
+  slowLinks,
+  stopAndContinue,
+  stopTransactions,
+  terminateBackends,
+  twoVersions,
+  wakeUps,
+  wrongClocks,
+].toSorted((a, b) => a.fault - b.fault);

@@ -1,0 +1,236 @@
+/**
+ * A PostgreSQL server of the suite's own, durable as PostgreSQL ships it, that can be stopped, killed and frozen.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { appendFile, chown, mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { migrateDatabase } from "../../src/db/migrate.ts";
+import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/service/postgres-binaries.ts";
+import { until } from "../support/until.ts";
+
+/** How PostgreSQL may be stopped: `immediate` is a crash, without a checkpoint. */
+export type StopMode = "fast" | "immediate";
+
+/** The superuser, for the suite; the processes under test are the owner of their database and no more. */
+const ADMIN = "postgres";
+const OWNER = "inturn";
+const TEMPLATE = "inturn_template";
+
+/** A second loopback address, for the process whose link is cut by the kernel. */
+export const CUTTABLE_HOST = "127.0.0.2";
+
+const CONFIGURATION = `
+unix_socket_directories = ''
+max_connections = 400
+shared_buffers = 64MB
+max_wal_size = 1GB
+checkpoint_timeout = 30min
+jit = off
+`;
+
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGQUIT");
+});
+
+/** Where and how a server is made. */
+export interface ServerOptions {
+  /** Where its data goes; the folder of temporary files unless told. */
+  readonly parent?: string;
+  /** Lines of postgresql.conf. */
+  readonly settings?: string;
+  /** More arguments of initdb. */
+  readonly initdb?: readonly string[];
+}
+
+/** A server with its own data folder. */
+export class FaultServer {
+  readonly port: number;
+  readonly folder: string;
+  readonly #bin: string;
+  readonly #user: ServerUser;
+  #postmaster: ChildProcess | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+
+  private constructor(folder: string, port: number, bin: string, user: ServerUser) {
+    this.folder = folder;
+    this.port = port;
+    this.#bin = bin;
+    this.#user = user;
+  }
+
+  /** Makes a cluster with a migrated template and starts it. */
+  static async create(options: ServerOptions = {}): Promise<FaultServer> {
+    const user = await findServerUser();
+    const bin = await preparePostgresBinaries(user);
+    const folder = await mkdtemp(join(options.parent ?? tmpdir(), "inturn-faults-"));
+    if (user.uid !== undefined && user.gid !== undefined) await chown(folder, user.uid, user.gid);
+    const server = new FaultServer(folder, await findFreePort(), bin, user);
+    await server.#run("initdb", [
+      "-D",
+      server.#data,
+      "-U",
+      ADMIN,
+      "--auth=trust",
+      "--encoding=UTF8",
+      "--no-locale",
+      "--no-sync",
+      ...(options.initdb ?? []),
+    ]);
+    await appendFile(join(server.#data, "postgresql.conf"), `${CONFIGURATION}${options.settings ?? ""}\n`);
+    await server.start();
+    await server.query(`create role ${OWNER} login`);
+    await server.query(`create database ${TEMPLATE} owner ${OWNER}`);
+    await migrateDatabase(server.url(TEMPLATE));
+    await server.query("checkpoint");
+    return server;
+  }
+
+  get #data(): string {
+    return join(this.folder, "data");
+  }
+
+  /** The address of a database for a process under test; by default straight, without a proxy. */
+  url(database: string, address: { host?: string; port?: number } = {}): string {
+    return `postgres://${OWNER}@${address.host ?? "127.0.0.1"}:${address.port ?? this.port}/${database}`;
+  }
+
+  /** The address of a database for the suite itself. */
+  adminUrl(database: string): string {
+    return `postgres://${ADMIN}@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** Runs a statement as superuser over a connection of its own. */
+  async query<Row extends pg.QueryResultRow>(
+    text: string,
+    values: unknown[] = [],
+    database = "postgres",
+    withinMs = 20_000,
+  ): Promise<Row[]> {
+    const client = new pg.Client({
+      connectionString: this.adminUrl(database),
+      query_timeout: withinMs,
+      connectionTimeoutMillis: 5_000,
+    });
+    client.on("error", () => undefined);
+    await client.connect();
+    try {
+      return (await client.query<Row>(text, values)).rows;
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  /** Clones the template. */
+  async createDatabase(name: string, options: { empty?: boolean } = {}): Promise<void> {
+    const template = options.empty === true ? "template0" : TEMPLATE;
+    await this.query(`create database ${name} owner ${OWNER} template ${template}`);
+  }
+
+  /** Drops a database, whoever uses it. */
+  async dropDatabase(name: string): Promise<void> {
+    await this.query(`drop database if exists ${name} with (force)`);
+  }
+
+  /** Starts it and waits until it answers: after a crash it recovers first. Does nothing when it runs. */
+  async start(): Promise<void> {
+    if (this.#postmaster === undefined) await this.#spawn();
+    await until(
+      "PostgreSQL answers",
+      async () =>
+        await this.query("select 1").then(
+          () => true,
+          () => false,
+        ),
+    );
+  }
+
+  /** Stops it and waits for its end. */
+  async stop(mode: StopMode = "immediate"): Promise<void> {
+    this.#postmaster?.kill(mode === "fast" ? "SIGINT" : "SIGQUIT");
+    await this.#ended;
+  }
+
+  /** SIGKILL to every one of its processes, the postmaster first. */
+  async kill(): Promise<void> {
+    const pids = await this.listProcesses();
+    this.#postmaster?.kill("SIGKILL");
+    for (const pid of pids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has noticed by itself that the postmaster is gone.
+      }
+    }
+    await this.#ended;
+  }
+
+  /** The server's processes besides the postmaster. */
+  async listProcesses(): Promise<number[]> {
+    const children = `/proc/${this.#postmaster?.pid}/task/${this.#postmaster?.pid}/children`;
+    const pids = await readFile(children, "utf8").catch(() => "");
+    return pids
+      .split(" ")
+      .map(Number)
+      .filter((pid) => pid > 0);
+  }
+
+  /** Stops it and removes its data. */
+  async remove(): Promise<void> {
+    await this.stop("immediate");
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** What the server wrote to its log last. */
+  async readLog(): Promise<string> {
+    return (await readFile(join(this.folder, "server.log"), "utf8")).slice(-2_000);
+  }
+
+  async #spawn(): Promise<void> {
+    const log = await open(join(this.folder, "server.log"), "a");
+    const hosts = `listen_addresses=127.0.0.1,${CUTTABLE_HOST}`;
+    const child = spawn(join(this.#bin, "postgres"), ["-D", this.#data, "-p", String(this.port), "-c", hosts], {
+      ...this.#user,
+      cwd: "/",
+      stdio: ["ignore", log.fd, log.fd],
+      env: { LC_ALL: "C" },
+    });
+    running.add(child);
+    this.#postmaster = child;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    child.once("exit", () => {
+      running.delete(child);
+      if (this.#postmaster === child) this.#postmaster = undefined;
+      resolve();
+    });
+    this.#ended = promise;
+    await log.close();
+  }
+
+  async #run(tool: string, args: string[]): Promise<void> {
+    const log = await open(join(this.folder, "server.log"), "a");
+    const child = spawn(join(this.#bin, tool), args, {
+      ...this.#user,
+      cwd: "/",
+      stdio: ["ignore", log.fd, log.fd],
+      env: { LC_ALL: "C" },
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    child.once("exit", (code) => resolve(code ?? 1));
+    child.once("error", reject);
+    const code = await promise;
+    await log.close();
+    if (code !== 0) throw new Error(`${tool} ended with ${code}: ${await this.readLog()}`);
+  }
+}
+
+async function findFreePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}

@@ -1,0 +1,114 @@
+/**
+ * The witness: a handler that writes down every start and end in a file of its process, over no database and under no
+ * constraint, so that it owes nothing to the system under test. The event's data steers what it does besides.
+ */
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { HandlerContext, HandlerEvent } from "../../src/engine/handler.ts";
+import type { Behaviour } from "./client.ts";
+import { monotonicMs } from "./clock.ts";
+
+const file = join(process.env["FAULTS_WITNESS"] ?? ".", `${process.pid}.jsonl`);
+
+const eventTypes = {
+  "inturn.quick": { handlerTimeoutMs: 700, attemptsMax: 3 },
+  "inturn.twice": { attemptsMax: 2 },
+};
+
+const RAISE_COUNTER = "insert into public.counters as c values ($1, 1) on conflict (account) do update set n = c.n + 1";
+
+async function handler(event: HandlerEvent, context: HandlerContext): Promise<void> {
+  const {
+    n,
+    ms: firstMs = 0,
+    againMs = firstMs,
+    deaf = false,
+    failures = 0,
+    act = "throw",
+    blockMs = 0,
+    counts = false,
+  } = event.data as Behaviour;
+  const note = (at: "start" | "end" | "fail") => {
+    const { accountId: account, seq } = event;
+    const line = { at, account, seq, n, epoch: context.epoch, attempt: context.attempt, pid: process.pid };
+    appendFileSync(file, `${JSON.stringify({ ...line, ms: monotonicMs() })}\n`);
+  };
+  note("start");
+  const ms = context.attempt === 1 ? firstMs : againMs;
+  try {
+    if (ms > 0) await sleep(ms, undefined, deaf ? {} : { signal: context.signal });
+    if (context.attempt <= failures) await misbehave(act, { event, context, blockMs });
+    if (counts) await count(event, context);
+  } catch (error) {
+    note("fail");
+    throw error;
+  }
+  if (act === "hang" && context.attempt <= failures) {
+    // What never resolves does nothing more: for the witness it is over.
+    note("fail");
+    await new Promise(() => undefined);
+  }
+  note("end");
+}
+
+export { eventTypes, handler as default };
+
+async function count(event: HandlerEvent, context: HandlerContext): Promise<void> {
+  await context.transaction(async (client) => {
+    await client.query(RAISE_COUNTER, [event.accountId]);
+  });
+}
+
+async function misbehave(
+  act: NonNullable<Behaviour["act"]>,
+  call: { event: HandlerEvent; context: HandlerContext; blockMs: number },
+): Promise<void> {
+  switch (act) {
+    case "throw":
+      throw new Error("it fails as told");
+    case "throw-null":
+      // oxlint-disable-next-line typescript/only-throw-error
+      throw null;
+    case "reject-undefined":
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors
+      return await Promise.reject(undefined);
+    case "huge-error":
+      throw new Error("\0\ud800 long ".repeat(1_000_000));
+    case "stray-rejection":
+      void Promise.reject(new Error("nobody waits for this one"));
+      throw new Error("and it fails besides");
+    case "exit":
+      return process.exit(3);
+    case "spin":
+      for (;;);
+    case "hog":
+      return hog();
+    case "block":
+      return block(call.blockMs);
+    case "partial-write":
+      return await writePartly(call.event, call.context);
+    case "hang":
+      return;
+  }
+}
+
+/** A transaction that has raised the counter already, and then fails: nothing of it may stay. */
+async function writePartly(event: HandlerEvent, context: HandlerContext): Promise<void> {
+  await context.transaction(async (client) => {
+    await client.query(RAISE_COUNTER, [event.accountId]);
+    throw new Error("it fails with its writes half done");
+  });
+}
+
+/** Allocates until there is no more. */
+function hog(): void {
+  const hoard: number[][] = [];
+  for (;;) hoard.push(Array.from({ length: 100_000 }, (_, i) => i));
+}
+
+/** Keeps the event loop busy. */
+function block(blockMs: number): void {
+  const untilMs = monotonicMs() + blockMs;
+  while (monotonicMs() < untilMs);
+}
