@@ -28,8 +28,8 @@ export const linkDown: Scenario = {
     ),
   async run(bench) {
     const [[victim]] = await Promise.all([
-      bench.start({ workers: 1 }, { cuttable: true }),
-      bench.start({ servers: 1, workers: 1 }),
+      bench.start({ workers: 1 }, { cuttable: true, environment: LONG_LEASE }),
+      bench.start({ servers: 1, workers: 1 }, { environment: LONG_LEASE }),
     ]);
     if (victim === undefined) return;
     sendSlowTraffic(bench, { eventsPerAccount: 14, overMs: 3_000 });
