@@ -46,6 +46,7 @@ export class Life {
   #signSinceMs = Number.POSITIVE_INFINITY;
   #confirmedMs = Number.NEGATIVE_INFINITY;
   #waiting: (() => void)[] = [];
+  #hasBegun = false;
   #lost = false;
   #failing = false;
   /** The name under which graphile-worker locks this process's jobs. */
@@ -75,10 +76,8 @@ export class Life {
   async renewPass(): Promise<number> {
     const startedMs = performance.now();
     try {
-      const { entered } = await this.#renew();
-      this.#lost = false;
+      await this.#renew();
       this.#failing = false;
-      if (entered) this.#lose("its lease had run out: it was stalled or cut off for too long");
       return RENEWAL_MS;
     } catch (error) {
       this.#judgeSilence(performance.now() - startedMs);
@@ -102,17 +101,20 @@ export class Life {
     return performance.now() - this.#confirmedMs < CONFIRMED_MS_MAX;
   }
 
-  async #renew(): Promise<{ entered: boolean }> {
+  async #renew(): Promise<void> {
     const sentMs = performance.now();
-    const renewed = await this.#renewOverSign().catch(async (error: unknown) => {
+    const { entered } = await this.#renewOverSign().catch(async (error: unknown) => {
       this.#dropSign();
       // A broken connection alone is no reason to be taken for dead; a database that does not answer is.
       if (performance.now() - sentMs >= SILENT_MS_MAX) throw error;
       return await this.#renewOver(this.#options.database);
     });
+    this.#lost = false;
+    // Before those who wait for a confirmation go on: what they hold may be somebody else's.
+    if (entered && this.#hasBegun) this.#lose("its lease had run out: it was stalled or cut off for too long");
+    this.#hasBegun = true;
     this.#confirmedMs = sentMs;
     this.releaseWaiting();
-    return renewed;
   }
 
   async #renewOverSign(): Promise<{ entered: boolean }> {

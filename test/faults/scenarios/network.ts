@@ -13,6 +13,9 @@ const run = promisify(execFile);
 /** From the cut to the next call elsewhere. */
 const TAKEOVER_MS_MAX = 6_000;
 
+/** So long that only the end of the sign of life can explain a takeover. */
+const LONG_LEASE = { INTURN_LEASE_MS: "60000" };
+
 /** The kernel drops every packet between one worker and the database, both ways. */
 export const linkDown: Scenario = {
   name: "link-down",
@@ -25,8 +28,8 @@ export const linkDown: Scenario = {
     ),
   async run(bench) {
     const [[victim]] = await Promise.all([
-      bench.start({ workers: 1 }, { cuttable: true }),
-      bench.start({ servers: 1, workers: 1 }),
+      bench.start({ workers: 1 }, { cuttable: true, environment: LONG_LEASE }),
+      bench.start({ servers: 1, workers: 1 }, { environment: LONG_LEASE }),
     ]);
     if (victim === undefined) return;
     sendSlowTraffic(bench, { eventsPerAccount: 14, overMs: 3_000 });
@@ -35,7 +38,7 @@ export const linkDown: Scenario = {
     const fromMs = monotonicMs();
     await setLink(bench, "down");
     bench.expectTakeover(victim, TAKEOVER_MS_MAX);
-    await sleep(bench.isFull ? 20_000 : bench.random.int(3_000, 5_000));
+    await sleep(bench.isFull ? 20_000 : bench.random.int(5_000, 8_000));
     await setLink(bench, "up");
     bench.noteAbsence(victim, fromMs);
   },
