@@ -22,7 +22,7 @@ export interface Verdict {
   readonly stuck: number;
   /** Calls that repeat an event before it was settled: at-least-once delivery allows them after a crash. */
   readonly redelivered: number;
-  /** Two calls of one account at one time, one of them in a process that was stopped or cut off: nobody can prevent that. */
+  /** Calls in a process that was stopped or cut off, at the same time as another's of the account: nobody can prevent that. */
   readonly zombieOverlaps: number;
   /** The longest recovery; undefined when the run had none to measure. */
   readonly recoverySeconds: number | undefined;
@@ -41,7 +41,7 @@ export function check(history: History): Verdict {
     lost: findLost(history),
     doubled: [...findDoubleStored(history), ...findLateStarts(history, spans)],
     reordered: [...findEarlyStarts(history, spans), ...findReorderedStore(history), ...findViolations(history)],
-    overlapping: findOverlaps(spans, false),
+    overlapping: findOverlaps(spans),
     gaps: findGaps(history),
     staleCommits: findStaleCommits(history, spans),
     stuck: findStuck(history),
@@ -55,7 +55,7 @@ export function check(history: History): Verdict {
   return {
     ...(Object.fromEntries(Object.entries(found).map(([kind, cases]) => [kind, cases.length])) as Counts<typeof found>),
     redelivered: spans.filter((span) => span.isRepeat).length,
-    zombieOverlaps: findOverlaps(spans, true).length,
+    zombieOverlaps: countZombieOverlaps(spans),
     recoverySeconds: seconds.length === 0 ? undefined : Math.max(...seconds),
     problems: [...Object.entries(found).flatMap(([kind, cases]) => cases.map((text) => `${kind}: ${text}`)), ...other],
   };
@@ -175,19 +175,29 @@ function findGaps(history: History): string[] {
   return gaps.length > 0 ? gaps : shown.map((violation) => `${nameOf(violation)}: ${violation.detail}`);
 }
 
-function findOverlaps(spans: readonly CallSpan[], ofZombies: boolean): string[] {
-  const overlaps: string[] = [];
-  for (const calls of byAccount(spans).values()) {
-    for (const [i, call] of calls.entries()) {
-      for (const later of calls.slice(i + 1)) {
-        if (later.startMs < call.toMs && (call.isZombie || later.isZombie) === ofZombies)
-          overlaps.push(
-            `${tell(call)} and ${tell(later)} for ${Math.round(Math.min(call.toMs, later.toMs) - later.startMs)} ms`,
-          );
-      }
-    }
-  }
-  return overlaps;
+/** Pairs of calls of one account at one time, in processes that could have known. */
+function findOverlaps(spans: readonly CallSpan[]): string[] {
+  return overlapsOf(spans)
+    .filter(([call, later]) => !call.isZombie && !later.isZombie)
+    .map(([call, later]) => {
+      const overlapMs = Math.round(Math.min(call.toMs, later.toMs) - later.startMs);
+      return `${tell(call)} and ${tell(later)} for ${overlapMs} ms`;
+    });
+}
+
+function countZombieOverlaps(spans: readonly CallSpan[]): number {
+  return new Set(overlapsOf(spans).flatMap((pair) => pair.filter((call) => call.isZombie))).size;
+}
+
+function overlapsOf(spans: readonly CallSpan[]): [CallSpan, CallSpan][] {
+  return [...byAccount(spans).values()].flatMap((calls) =>
+    calls.flatMap((call, i) =>
+      calls
+        .slice(i + 1)
+        .filter((later) => later.startMs < call.toMs)
+        .map((later): [CallSpan, CallSpan] => [call, later]),
+    ),
+  );
 }
 
 /** A settle must come from the call with the highest epoch that had been handed out, after that call had come to its end. */
