@@ -210,12 +210,12 @@ export class Bench {
     return this.parts.filter((part) => part.kind === "serve" && part.deathMs === undefined && !part.isDismissed);
   }
 
-  /** SIGKILL; its accounts must be in other hands within the bound. */
-  kill(part: Part, withinMs = 2_000): void {
+  /** SIGKILL; its accounts must be in other hands within the bound, if there is one. */
+  kill(part: Part, withinMs: number | undefined): void {
     part.isDismissed = true;
     part.deathMs ??= monotonicMs();
     part.process.child.kill("SIGKILL");
-    this.expectTakeover(part, withinMs);
+    if (withinMs !== undefined) this.expectTakeover(part, withinMs);
   }
 
   /** SIGTERM, and wait for its end. */

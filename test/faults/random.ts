@@ -1,12 +1,16 @@
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 
+const WARM_UP = 20;
+
 /** Every random choice of a run comes from here, so that its seed tells all of them. */
 export class Random {
   readonly #generator: ReturnType<typeof xoroshiro128plus>;
 
   constructor(seed: number) {
     this.#generator = xoroshiro128plus(seed);
+    // The first numbers of neighbouring seeds resemble each other.
+    for (let i = 0; i < WARM_UP; i++) this.#generator.next();
   }
 
   /** A whole number from `least` to `most`, both included. */

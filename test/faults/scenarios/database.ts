@@ -25,8 +25,8 @@ export const terminateBackends: Scenario = {
   },
 };
 
-/** Terminates random connections of our processes. */
-async function terminate(bench: Bench, options: { most: number; where?: string }): Promise<number> {
+/** Terminates random connections of our processes, and says how many. */
+export async function terminate(bench: Bench, options: { most: number; where?: string }): Promise<number> {
   const ended = await bench.query(
     `select pg_terminate_backend(pid) from pg_stat_activity
      where datname = current_database() and usename = 'inturn' and ${options.where ?? "true"}

@@ -13,6 +13,7 @@ import {
 import { diskFull } from "./disk.ts";
 import { badHandlers, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
+import { mixture } from "./mixture.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
 import { powerCut } from "./power.ts";
 import {
@@ -48,6 +49,7 @@ export const SCENARIOS: readonly Scenario[] = [
   longHandler,
   lostCommit,
   manySignals,
+  mixture,
   noConnections,
   outOfMemory,
   powerCut,

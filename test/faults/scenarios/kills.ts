@@ -18,7 +18,7 @@ export const killWorkers: Scenario = {
 async function killSome(bench: Bench, times: number): Promise<void> {
   for (let i = 0; i < times; i++) {
     await sleep(bench.random.int(200, 1_000));
-    bench.kill(bench.random.pick(bench.workers));
+    bench.kill(bench.random.pick(bench.workers), 2_000);
     await bench.startPart("work");
   }
 }

@@ -1,5 +1,6 @@
 /** Wake-ups are only hints: they get lost, doubled, locked by the dead, or come all at once. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "../../support/until.ts";
 import { accountsNamed, appendBacklog, type Scenario, sendCommonTraffic } from "../scenario.ts";
 
 /** graphile-worker's jobs are deleted, and added a hundred times. */
@@ -78,6 +79,11 @@ export const herd: Scenario = {
       "select count(*)::float8 as connections from pg_stat_activity where usename = 'inturn'",
     );
     const connectionsMax = 20 * (workers + 1);
+    await until(
+      "everything is handled",
+      async () => (await bench.query("select from inturn.accounts where state <> 'idle' limit 1")).length === 0,
+      bench.isFull ? 60_000 : 20_000,
+    );
     if ((row?.connections ?? 0) > connectionsMax)
       throw new Error(`${row?.connections} connections for ${workers} workers`);
   },
