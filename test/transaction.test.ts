@@ -99,6 +99,40 @@ test(
 );
 
 test(
+  "until the handler has come to its end nobody starts the next event, also after its transaction; a dead worker's account rests",
+  withDatabase(async (db) => {
+    const [one, two] = [await createTestWorker(db), await createTestWorker(db)];
+    const seen: string[] = [];
+    const handler: Handler = async (event, { transaction }) => {
+      await transaction(async () => undefined);
+      seen.push(`settled ${event.seq}`);
+      if (event.seq > 1) return;
+      // Nothing is left, and then there is: somebody else is woken, and must not get it.
+      assert.equal((await accountRow(db, "a"))?.["state"], "running");
+      await appendTo(db, "a");
+      await runTurn({ ...two.options, handler }, "a");
+      seen.push("ended 1");
+    };
+    await appendTo(db, "a");
+    await runTurn({ ...one.options, handler }, "a");
+    await runTurn({ ...two.options, handler }, "a");
+    assert.deepEqual(seen, ["settled 1", "ended 1", "settled 2"]);
+    const resting = { state: "idle", last_seq: 2, processed_seq: 2, epoch: 2, head_attempts: 0, leased: false };
+    assert.deepEqual(await accountRow(db, "a"), resting);
+    // Its worker dies between the transaction and the end: there is nothing to take over but the account.
+    const dying: Handler = async (_event, { transaction }) => {
+      await transaction(async () => undefined);
+      await expireLease(db, one.id);
+      await reconcileOnce(db.database, { buries: true });
+      assert.deepEqual(await accountRow(db, "a"), { ...resting, last_seq: 3, processed_seq: 3, epoch: 3 });
+    };
+    await appendTo(db, "a");
+    await runTurn({ ...one.options, handler: dying }, "a");
+    assert.deepEqual(await accountRow(db, "a"), { ...resting, last_seq: 3, processed_seq: 3, epoch: 3 });
+  }),
+);
+
+test(
   "an event is settled once: a second transaction is refused, and a failure afterwards changes nothing",
   withDatabase(async (db) => {
     await createCounters(db);

@@ -21,7 +21,8 @@ export interface GiveBack {
 
 /**
  * The wake-up of a failed head carries the time of its next attempt, so the account waits without holding anybody's place.
- * A failure blocks only the event it speaks of: when a settle that was given up for lost did land, another one is the head.
+ * A failure blocks only the event it speaks of: when a settle that was given up for lost did land, another one is the head,
+ * or none is, and the account is idle.
  */
 const GIVE_BACK = {
   name: "inturn_give_back",
@@ -30,7 +31,11 @@ const GIVE_BACK = {
       select i.account_id, i.epoch, i.error, i.wait_ms,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
-        case when i.state = 'blocked' and a.processed_seq <> i.started_seq - 1 then 'scheduled' else i.state end as next_state
+        case
+          when a.processed_seq = a.last_seq then 'idle'
+          when i.state = 'blocked' and a.processed_seq <> i.started_seq - 1 then 'scheduled'
+          else i.state
+        end as next_state
       from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[])
         as i (account_id, epoch, started_seq, error, wait_ms, state)
       join inturn.accounts as a on a.id = i.account_id
@@ -42,7 +47,7 @@ const GIVE_BACK = {
         state_since = clock_timestamp(),
         lease_worker = null,
         head_attempts = a.head_attempts - case when h.started then 0 else 1 end,
-        head_error = case h.next_state when 'scheduled' then a.head_error else h.error end,
+        head_error = case when h.next_state in ('retrying', 'blocked') then h.error else a.head_error end,
         next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
       from held as h
@@ -50,7 +55,7 @@ const GIVE_BACK = {
       returning a.id, a.epoch, a.next_attempt_at, a.state, a.paused_at, h.epoch as named_epoch
     ), woken as materialized (
       select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
-      from freed as f where f.state <> 'blocked' and f.paused_at is null having count(*) > 0
+      from freed as f where f.state in ('scheduled', 'retrying') and f.paused_at is null having count(*) > 0
     )
     select f.id as "accountId", f.named_epoch as epoch from freed as f left join woken on true`,
 };

@@ -57,16 +57,17 @@ const TAKE_OVER = `
     for update skip locked
   ), freed as (
     update inturn.accounts as a
-    set state = case when a.head_attempts > 1 then 'retrying' else 'scheduled' end,
-      next_attempt_at = case when a.head_attempts > 1
+    set state = case when a.processed_seq = a.last_seq then 'idle' when a.head_attempts > 1 then 'retrying' else 'scheduled' end,
+      next_attempt_at = case when a.processed_seq < a.last_seq and a.head_attempts > 1
         then clock_timestamp() + interval '1 second' * power(2, least(a.head_attempts - 2, 6)) * (0.5 + random() / 2) end,
-      head_error = 'the worker that handled it is gone',
+      head_attempts = case when a.processed_seq < a.last_seq then a.head_attempts else 0 end,
+      head_error = case when a.processed_seq < a.last_seq then 'the worker that handled it is gone' end,
       state_since = clock_timestamp(), lease_worker = null
     from orphan as o where a.id = o.id
-    returning a.id, a.epoch, a.next_attempt_at, a.paused_at
+    returning a.id, a.epoch, a.next_attempt_at, a.paused_at, a.state
   ), woken as materialized (
     select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
-    from freed as f where f.paused_at is null having count(*) > 0
+    from freed as f where f.state <> 'idle' and f.paused_at is null having count(*) > 0
   )
   select count(*)::integer as count from freed left join woken on true`;
 

@@ -16,9 +16,17 @@ export interface Settlement {
   readonly durationMs: number | null;
   /** Give the account back to the others when it has more events. */
   readonly yields: boolean;
+  /**
+   * Keep the lease, whatever the answer says: the handler that settles in its own transaction has not come to its end, and
+   * until then nobody may start the next event. The turn gives the account back afterwards.
+   */
+  readonly keepsLease: boolean;
 }
 
-/** What became of the account: `running` (the turn goes on), `scheduled` (it was given back) or `idle` (nothing is left). */
+/**
+ * What became of the account: `running` (the turn goes on), `scheduled` (it was given back) or `idle` (nothing is left). Where
+ * the settle keeps the lease it is what will become of it.
+ */
 export interface Settled {
   readonly accountId: string;
   readonly epoch: number;
@@ -43,23 +51,25 @@ const SETTLE = `
       a.epoch = i.epoch and a.processed_seq = i.seq as repeated,
       case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state,
       a.paused_at is not null as paused
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[])
-      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields)
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[])
+      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease)
     join inturn.accounts as a on a.id = i.account_id
     order by a.id
     for update of a
+  ), stored as (
+    select h.*, case when h.keeps_lease then 'running' else h.next_state end as stored_state from held as h
   ), settled as (
     update inturn.accounts as a
     set processed_seq = h.seq,
       dead = a.dead + (h.outcome = 'dead')::integer,
       skipped = a.skipped + (h.outcome = 'skipped')::integer,
-      state = h.next_state,
-      state_since = case h.next_state when 'running' then a.state_since else clock_timestamp() end,
-      lease_worker = case h.next_state when 'running' then a.lease_worker end,
-      head_attempts = case h.next_state when 'running' then 1 else 0 end,
+      state = h.stored_state,
+      state_since = case h.stored_state when 'running' then a.state_since else clock_timestamp() end,
+      lease_worker = case h.stored_state when 'running' then a.lease_worker end,
+      head_attempts = case h.stored_state when 'running' then 1 else 0 end,
       attempts_forgiven = 0,
       head_error = null
-    from held as h
+    from stored as h
     where a.id = h.account_id and h.valid
     returning h.*, clock_timestamp() as settled_at
   ), marked as (
@@ -70,7 +80,7 @@ const SETTLE = `
     where e.account_id = s.account_id and e.seq = s.seq
   ), woken as materialized (
     select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
-    from settled as s where s.next_state = 'scheduled' and not s.paused having count(*) > 0
+    from settled as s where s.stored_state = 'scheduled' and not s.paused having count(*) > 0
   )
   select s.account_id as "accountId", s.epoch, s.next_state as state,
     ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
@@ -108,5 +118,6 @@ function valuesOf(settlements: readonly Settlement[]): unknown[] {
     column("startedUs"),
     column("durationMs"),
     column("yields"),
+    column("keepsLease"),
   ];
 }

@@ -55,10 +55,18 @@ export function callHandler(options: CallOptions): Call {
   const transaction = createTransaction(options.transact);
   let interrupted = false;
   let timedOut: InturnError | undefined;
+  const conclude = (end: CallEnd) => {
+    clearTimeout(timer);
+    const settled = transaction.settled();
+    if (settled !== undefined && end.end === "failed") {
+      options.log.warn({ err: end.error }, "the handler failed after its transaction had settled the event");
+    }
+    resolve(settled === undefined ? end : { end: "settled", settled });
+  };
   let timer = setTimeout(() => {
     timedOut = new InturnError("handler_timed_out", `the handler took longer than ${options.handlerTimeoutMs} ms`);
     signal.abort(timedOut);
-    timer = setTimeout(() => resolve({ end: "failed", error: timedOut }), TIMED_OUT_MS_MAX);
+    timer = setTimeout(() => conclude({ end: "failed", error: timedOut }), TIMED_OUT_MS_MAX);
   }, options.handlerTimeoutMs);
 
   const onFailed = (error: unknown): CallEnd => {
@@ -67,14 +75,7 @@ export function callHandler(options: CallOptions): Call {
   };
   void handle(options, signal, transaction)
     .then((): CallEnd => ({ end: "done" }), onFailed)
-    .then((end) => {
-      clearTimeout(timer);
-      const settled = transaction.settled();
-      if (settled !== undefined && end.end === "failed") {
-        options.log.warn({ err: end.error }, "the handler failed after its transaction had settled the event");
-      }
-      resolve(settled === undefined ? end : { end: "settled", settled });
-    });
+    .then(conclude);
   return {
     ended,
     interrupt(reason) {

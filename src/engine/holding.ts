@@ -83,6 +83,7 @@ export function settlementOf(turn: Turn, event: StoredEvent, timing: Timing): Se
     error: null,
     attempts: turn.attempt,
     yields: shouldYield(progress),
+    keepsLease: false,
   };
 }
 

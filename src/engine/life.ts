@@ -13,14 +13,17 @@ const RENEWAL_MS = 400;
 /** Between two tries to reach a database that is away. */
 const RETRY_MS = 200;
 
+/** Without an answer for this long we may be cut off from a database that serves the others. */
+const SILENT_MS_MAX = 2_500;
+
 /**
- * A handler starts only under a lease confirmed within this time. The others wait longer (`LIFELESS_MS_MAX` in db/reconcile.ts) before they
- * take the accounts of a worker whose sign of life has ended.
+ * A handler starts only under a lease whose confirmation was asked for within this time: without a sign of life others may
+ * take the accounts soon after (`LIFELESS_MS_MAX` in db/reconcile.ts) …
  */
 const CONFIRMED_MS_MAX = 1_000;
 
-/** Without an answer for this long we may be cut off from a database that serves the others. */
-const SILENT_MS_MAX = 2_500;
+/** … and with one when the server has noticed that the connection is gone, or when this share of the lease, and more, is over. */
+const CONFIRMED_LEASE_SHARE = 0.75;
 
 /** Who has been cut off must have been back for this long before it judges whether others live: they may be on their way back too. */
 const JUDGING_MS_MIN = 1_500;
@@ -78,7 +81,8 @@ export class Life {
     try {
       await this.#renew();
       this.#failing = false;
-      return RENEWAL_MS;
+      // An answer that lay about while the process was stopped confirms nothing.
+      return this.#isConfirmed() ? RENEWAL_MS : 0;
     } catch (error) {
       this.#judgeSilence(performance.now() - startedMs);
       if (!this.#failing) this.#options.log.warn({ err: error }, "the lease cannot be renewed; trying again");
@@ -98,7 +102,12 @@ export class Life {
   }
 
   #isConfirmed(): boolean {
-    return performance.now() - this.#confirmedMs < CONFIRMED_MS_MAX;
+    const hasSign = this.#sign?.hasEnded() === false;
+    const goodForMs = Math.min(
+      hasSign ? SILENT_MS_MAX : CONFIRMED_MS_MAX,
+      CONFIRMED_LEASE_SHARE * this.#options.leaseMs,
+    );
+    return performance.now() - this.#confirmedMs < goodForMs;
   }
 
   async #renew(): Promise<void> {
@@ -114,7 +123,7 @@ export class Life {
     if (entered && this.#hasBegun) this.#lose("its lease had run out: it was stalled or cut off for too long");
     this.#hasBegun = true;
     this.#confirmedMs = sentMs;
-    this.releaseWaiting();
+    if (this.#isConfirmed()) this.releaseWaiting();
   }
 
   async #renewOverSign(): Promise<{ entered: boolean }> {

@@ -86,14 +86,16 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
     epoch: turn.lease.epoch,
     handlerTimeoutMs: rule.handlerTimeoutMs,
     log: turn.log,
-    transact: (work) => turn.transactions.settleWith(settlement, work),
+    transact: (work) => turn.transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work),
   });
   const ended = await turn.call.ended;
   switch (ended.end) {
     case "done":
       return goesOn(turn, await turn.ledger.settle(settlement()), event.seq);
     case "settled":
-      return goesOn(turn, ended.settled, event.seq);
+      if (goesOn(turn, ended.settled, event.seq)) return true;
+      await giveBack(turn, null);
+      return false;
     case "failed":
       return await fail(turn, event, { rule, error: ended.error, timing: timing() });
     case "abandoned":

@@ -31,6 +31,7 @@ export const wellDone = {
   startedUs: 0,
   durationMs: 1,
   yields: false,
+  keepsLease: false,
 } as const;
 
 /** Retries that nobody lives to see. */
