@@ -39,12 +39,13 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
     void problems.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
   let sent: Awaited<ReturnType<Bench["clients"]["finish"]>> = [];
   let verdict: Verdict | undefined;
+  let left: string | undefined;
   try {
     await bench.open({ empty: scenario.startsEmpty === true });
     await scenario.run(bench).catch(note("scenario"));
     await bench.heal();
     sent = await bench.clients.finish(ANSWERED_MS_MAX);
-    await untilDrained(bench);
+    left = await untilDrained(bench);
     await bench.beginEnd();
     problems.push(...(await checkHealth(bench)), ...(await stopAll(bench)));
     verdict = check(await bench.collect(sent));
@@ -56,6 +57,7 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
   }
   verdict ??= check(NO_HISTORY);
   const all = [...problems, ...verdict.problems];
+  if (left !== undefined) all.push(left);
   if (all.length > 0) all.push(...tellOutput(bench.parts));
   const count = (outcome: string) => sent.filter((event) => event.outcome === outcome).length;
   return {
@@ -69,8 +71,8 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
   };
 }
 
-/** Waits until nothing waits, except where it is meant to; the checker counts what is left. */
-async function untilDrained(bench: Bench): Promise<void> {
+/** Waits until nothing waits, except where it is meant to. The checker counts what is left; what it waits for is told here. */
+async function untilDrained(bench: Bench): Promise<string | undefined> {
   const deadlineMs = performance.now() + (bench.demands.drainMsMax ?? DRAINED_MS_MAX);
   while (performance.now() < deadlineMs) {
     const [row] = await bench.query<{ left: number }>(
@@ -78,9 +80,24 @@ async function untilDrained(bench: Bench): Promise<void> {
        where (account_id <> all ($1) and (pending > 0 or state <> 'idle')) or (account_id = any ($1) and state <> 'blocked')`,
       [bench.demands.blocked ?? []],
     );
-    if (row?.left === 0) return;
+    if (row?.left === 0) return undefined;
     await sleep(50);
   }
+  return `log of what is left: ${JSON.stringify(await diagnose(bench))}`;
+}
+
+/** What the tables show of a backlog that does not drain. */
+async function diagnose(bench: Bench): Promise<Record<string, unknown>> {
+  const questions = {
+    accounts:
+      "select id, state, epoch, processed_seq, last_seq, lease_worker, next_attempt_at, head_error from inturn.accounts where state <> 'idle' limit 5",
+    workers: "select id, pid, life_key, lease_expires_at - clock_timestamp() as left from inturn.workers",
+    jobs: "select key, attempts, run_at, locked_at, locked_by from graphile_worker.jobs limit 5",
+    connections:
+      "select application_name, state, wait_event, count(*), left(max(query), 60) as query from pg_stat_activity where datname = current_database() and usename = 'inturn' group by 1, 2, 3",
+  };
+  const answers = Object.entries(questions).map(async ([what, text]) => [what, await bench.query(text)] as const);
+  return Object.fromEntries(await Promise.all(answers));
 }
 
 /** Who should live does, and holds no more than it should. */
@@ -126,6 +143,6 @@ async function stopAll(bench: Bench): Promise<string[]> {
 function tellOutput(parts: readonly Part[]): string[] {
   return parts.flatMap((part) => {
     const text = `${part.process.output.stdout}${part.process.output.stderr}`.trim();
-    return text === "" ? [] : [`log of ${part.kind} ${part.pid}: … ${text.slice(-600)}`];
+    return text === "" ? [] : [`log of ${part.kind} ${part.pid}: … ${text.slice(-1_500)}`];
   });
 }
