@@ -23,6 +23,7 @@ export interface Part {
   readonly proxy: Proxy;
   /** Where it listens, once it does. */
   url: string | undefined;
+  isReady: boolean;
   /** When it ended by itself or was ended. */
   deathMs: number | undefined;
   /** Whether somebody asked it to end. */
@@ -163,6 +164,7 @@ export class Bench {
       pid: started.child.pid ?? 0,
       proxy,
       url: undefined,
+      isReady: false,
       deathMs: undefined,
       isDismissed: false,
     };
@@ -192,6 +194,7 @@ export class Bench {
 
   #announce(part: Part, url: string | undefined): void {
     part.url = url;
+    part.isReady = true;
     if (url !== undefined) this.clients.urls = [...this.clients.urls, url];
   }
 
@@ -200,14 +203,19 @@ export class Bench {
     this.clients.urls = this.clients.urls.filter((url) => url !== part.url);
   }
 
-  /** The workers that live. */
+  /** The workers that live and were ready once. */
   get workers(): Part[] {
-    return this.parts.filter((part) => part.kind === "work" && part.deathMs === undefined && !part.isDismissed);
+    return this.left.filter((part) => part.kind === "work" && part.isReady);
   }
 
-  /** The servers that live. */
+  /** The servers that live and were ready once. */
   get servers(): Part[] {
-    return this.parts.filter((part) => part.kind === "serve" && part.deathMs === undefined && !part.isDismissed);
+    return this.left.filter((part) => part.kind === "serve" && part.isReady);
+  }
+
+  /** Everybody who has not ended, and whom nobody asked to. */
+  get left(): Part[] {
+    return this.parts.filter((part) => part.deathMs === undefined && !part.isDismissed);
   }
 
   /** SIGKILL; its accounts must be in other hands within the bound, if there is one. */

@@ -93,7 +93,15 @@ function tell(trial: Trial): string {
   const recovered = recoverySeconds === undefined ? "" : `, recovered in ${recoverySeconds.toFixed(1)} s`;
   const counts = `${ledger.acknowledged} acknowledged, ${ledger.refused} refused, ${ledger.unknown} unknown, ${redelivered} redelivered, ${zombieOverlaps} zombie overlaps`;
   const head = `${isRed ? "RED" : "ok "} ${scenario.name} (${scenario.fault}) seed ${seed}: ${seconds.toFixed(1)} s, ${counts}${recovered}`;
-  return [head, ...problems.slice(0, PROBLEMS_MAX).map((problem) => `      ${problem}`)].join("\n");
+  return [head, ...shorten(problems).map((problem) => `      ${problem}`)].join("\n");
+}
+
+/** The first problems, and the logs. */
+function shorten(problems: readonly string[]): readonly string[] {
+  const isLog = (problem: string) => problem.startsWith("log of ");
+  const told = problems.filter((problem) => !isLog(problem));
+  const more = told.length > PROBLEMS_MAX ? [`… and ${told.length - PROBLEMS_MAX} more`] : [];
+  return [...told.slice(0, PROBLEMS_MAX), ...more, ...problems.filter(isLog)];
 }
 
 function say(line: string): void {

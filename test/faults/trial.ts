@@ -95,7 +95,7 @@ async function checkHealth(bench: Bench): Promise<string[]> {
   const [row] = await bench.query<{ connections: number }>(
     "select count(*)::float8 as connections from pg_stat_activity where datname = current_database() and usename = 'inturn'",
   );
-  const connectionsMax = CONNECTIONS_PER_PART_MAX * (bench.workers.length + bench.servers.length);
+  const connectionsMax = CONNECTIONS_PER_PART_MAX * bench.left.length;
   if ((row?.connections ?? 0) > connectionsMax)
     problems.push(`connections: there are ${row?.connections}, ${connectionsMax} at most were expected`);
   return problems;
@@ -108,9 +108,8 @@ async function readRssMegabytes(pid: number): Promise<number> {
 
 /** Everybody leaves in peace: exit 0, in time. */
 async function stopAll(bench: Bench): Promise<string[]> {
-  const left = [...bench.workers, ...bench.servers];
   const ends = await Promise.all(
-    left.map(async (part) => {
+    bench.left.map(async (part) => {
       const late = new AbortController();
       const end = await Promise.race([
         bench.dismiss(part),

@@ -100,8 +100,8 @@ export const frozenBackend: Scenario = {
     const parts = await bench.start({ servers: 1, workers: 2 });
     sendCommonTraffic(bench, 4_000);
     await sleep(bench.random.int(300, 1_000));
-    const [row] = await bench.query<{ pid: number; port: number }>(
-      `select pid, client_port as port from pg_stat_activity where datname = current_database() and usename = 'inturn'
+    const [row] = await bench.query<{ pid: number; port: number; name: string; query: string }>(
+      `select pid, client_port as port, application_name as name, query from pg_stat_activity where datname = current_database() and usename = 'inturn'
        order by md5(pid::text || $1) limit 1`,
       [String(bench.random.int(0, 1e9))],
     );
@@ -120,7 +120,7 @@ export const frozenBackend: Scenario = {
     });
     await sleep(bench.isFull ? 20_000 : 4_000);
     if (!(await bench.calls()).some((call) => call.succeeded && call.startMs > fromMs + 1_500))
-      throw new Error("nothing was handled any more");
+      throw new Error(`nothing was handled any more: ${row.name} hung in ${row.query.trim().slice(0, 100)}`);
   },
 };
 

@@ -112,15 +112,15 @@ export const deadlyHandlers: Scenario = {
       });
     sendDeadly("spin");
     const spinning = await bench.untilInHand((call) => call.account === "spin");
-    sendDeadly("exit");
-    sendDeadly("stray-rejection");
     const part = bench.parts.find(({ pid }) => pid === spinning.pid);
     if (part === undefined) return;
     // It hears of nothing any more: until it ends it is as good as stopped.
     bench.noteAbsence(part, spinning.startMs, Number.POSITIVE_INFINITY);
-    // No bound on the takeover: whoever could take over is being killed by the other two at the same time.
+    bench.expectTakeover(part, leaseMs + 1_000, spinning.startMs);
     const end = await Promise.race([part.process.ended, sleep(4 * leaseMs + 2_000, undefined)]);
     if (end === undefined) throw new Error("a process with a stuck event loop did not end itself");
+    sendDeadly("exit");
+    sendDeadly("stray-rejection");
   },
 };
 

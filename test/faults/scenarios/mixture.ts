@@ -41,10 +41,9 @@ async function countOrNot(bench: Bench): Promise<void> {
 type Mishap = (bench: Bench) => Promise<void>;
 
 const killOne: Mishap = async (bench) => {
-  const victim = bench.workers[0];
-  // One is being replaced already: two dead at once would leave nobody.
-  if (victim === undefined || bench.workers.length < 2) return;
-  bench.kill(victim, undefined);
+  // While one is being replaced the other is needed.
+  if (bench.workers.length < 2) return;
+  bench.kill(bench.random.pick(bench.workers), undefined);
   await bench.startPart("work");
 };
 
