@@ -152,8 +152,16 @@ test("an overlap with a process that was stopped is told apart, one that began a
   const history = { sent: [sent(1)], calls, events: [stored(1, 1_110)], absences };
   assert.deepEqual(found(history), {});
   assert.equal(check({ ...WELL, ...history }).zombieOverlaps, 1);
-  const late = [...calls, call(1, 1_060, 1_070)];
+  const late = [...calls, call(1, 1_075, 1_090)];
   assert.deepEqual(found({ ...history, calls: late }), { overlapping: 1 });
+});
+
+test("of the calls that begin just when a stopped process goes on one may have been on its way; a second one is a fault", () => {
+  const absences = [{ pid: A, fromMs: 420, toMs: 1_000 }];
+  const first = call(1, 1_001, 1_050);
+  assert.deepEqual(found({ calls: [...WELL.calls, first], absences }), {});
+  assert.deepEqual(found({ calls: [...WELL.calls, first, call(2, 1_002, 1_003)], absences }), { doubled: 1 });
+  assert.deepEqual(found({ calls: [...WELL.calls, call(1, 1_030, 1_050)], absences }), { doubled: 1 });
 });
 
 test("a settle by whom the account was taken from is stale", () => {

@@ -62,12 +62,17 @@ async function handleInOrder(turn: Turn): Promise<void> {
     assert(page.length > 0, `account ${turn.lease.accountId} runs, but has no event after seq ${processedSeq}`);
     for (const event of page) {
       assert(event.seq === processedSeq + 1, `account ${event.accountId} lacks seq ${processedSeq + 1}`);
-      await turn.confirmed();
-      if (turn.stopping.aborted || turn.interrupted.aborted) return await giveBack(turn, null);
+      // Nothing comes between the last look and the start: a process may be stopped at any moment.
+      for (let wait = turn.confirmed(); wait !== undefined && !mustEnd(turn); wait = turn.confirmed()) await wait;
+      if (mustEnd(turn)) return await giveBack(turn, null);
       if (!(await takeStep(turn, event))) return;
       processedSeq = event.seq;
     }
   }
+}
+
+function mustEnd(turn: Turn): boolean {
+  return turn.stopping.aborted || turn.interrupted.aborted;
 }
 
 /** Handles one event and settles it. Returns whether the turn goes on. */

@@ -35,7 +35,10 @@ const program = new Command("test:faults")
   .option("--list", "list the faults and end")
   .action(main);
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+// Told once, it ends after the runs under way and prints what it has; told twice, at once.
+const stop = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.on(signal, () => (stop.signal.aborted ? process.exit(1) : stop.abort()));
 await program.parseAsync();
 process.exit();
 
@@ -54,12 +57,14 @@ async function main(flags: Flags): Promise<void> {
     seeds,
     parallel: flags.parallel,
     isFull: flags.full === true,
+    signal: stop.signal,
     onSkip: (scenario, why) => say(`skipped ${scenario.name}: ${why}`),
     onTrial: (trial) => say(tell(trial)),
   });
   const rows = summarise(trials);
   process.stdout.write(flags.json === true ? `${JSON.stringify({ rows }, undefined, 2)}\n` : `${toMarkdown(rows)}\n`);
-  process.exitCode = trials.some((trial) => trial.isRed) ? 1 : 0;
+  if (stop.signal.aborted) say(`stopped early, after ${trials.length} runs`);
+  process.exitCode = stop.signal.aborted || trials.some((trial) => trial.isRed) ? 1 : 0;
 }
 
 async function control(): Promise<void> {

@@ -17,6 +17,8 @@ export interface SuiteOptions {
   readonly isFull?: boolean;
   /** The program to test instead of this one. */
   readonly main?: string;
+  /** Aborts when no more runs are to be started. */
+  readonly signal?: AbortSignal;
   readonly onSkip?: (scenario: Scenario, why: string) => void;
   readonly onTrial?: (trial: Trial) => void;
 }
@@ -31,7 +33,7 @@ export async function runSuite(options: SuiteOptions): Promise<Trial[]> {
   const place = async () => {
     const server = await FaultServer.create();
     try {
-      for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
+      for (let job = jobs.shift(); job !== undefined && options.signal?.aborted !== true; job = jobs.shift()) {
         started += 1;
         const name = `run_${started}`;
         const { main, isFull = false } = options;
