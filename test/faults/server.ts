@@ -2,6 +2,7 @@
  * A PostgreSQL server of the suite's own, durable as PostgreSQL ships it, that can be stopped, killed and frozen.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { appendFile, chown, mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import pg from "pg";
 import { migrateDatabase } from "../../src/db/migrate.ts";
 import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/service/postgres-binaries.ts";
 import { until } from "../support/until.ts";
+import { onExit } from "./exit.ts";
 
 /** How PostgreSQL may be stopped: `immediate` is a crash, without a checkpoint. */
 export type StopMode = "fast" | "immediate";
@@ -31,11 +33,6 @@ checkpoint_timeout = 30min
 jit = off
 `;
 
-const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGQUIT");
-});
-
 /** Where and how a server is made. */
 export interface ServerOptions {
   /** Where its data goes; the folder of temporary files unless told. */
@@ -53,6 +50,7 @@ export class FaultServer {
   readonly #bin: string;
   readonly #user: ServerUser;
   #postmaster: ChildProcess | undefined;
+  #forget: () => void = () => undefined;
   #ended: Promise<unknown> = Promise.resolve();
 
   private constructor(folder: string, port: number, bin: string, user: ServerUser) {
@@ -69,6 +67,10 @@ export class FaultServer {
     const folder = await mkdtemp(join(options.parent ?? tmpdir(), "inturn-faults-"));
     if (user.uid !== undefined && user.gid !== undefined) await chown(folder, user.uid, user.gid);
     const server = new FaultServer(folder, await findFreePort(), bin, user);
+    server.#forget = onExit(() => {
+      server.#postmaster?.kill("SIGQUIT");
+      rmSync(folder, { recursive: true, force: true });
+    });
     await server.#run("initdb", [
       "-D",
       server.#data,
@@ -182,6 +184,7 @@ export class FaultServer {
   async remove(): Promise<void> {
     await this.stop("immediate");
     await rm(this.folder, { recursive: true, force: true });
+    this.#forget();
   }
 
   /** What the server wrote to its log last. */
@@ -198,11 +201,9 @@ export class FaultServer {
       stdio: ["ignore", log.fd, log.fd],
       env: { LC_ALL: "C" },
     });
-    running.add(child);
     this.#postmaster = child;
     const { promise, resolve } = Promise.withResolvers<void>();
     child.once("exit", () => {
-      running.delete(child);
       if (this.#postmaster === child) this.#postmaster = undefined;
       resolve();
     });

@@ -1,9 +1,12 @@
 /**
  * Runs scenarios with seeds, a few side by side, each place with a PostgreSQL server of its own.
  */
+
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { onExit } from "./exit.ts";
 import { Random } from "./random.ts";
 import type { Scenario } from "./scenario.ts";
 import { FaultServer } from "./server.ts";
@@ -28,6 +31,7 @@ export async function runSuite(options: SuiteOptions): Promise<Trial[]> {
   const scenarios = await leaveOutImpossible(options);
   const jobs = options.seeds.flatMap((seed) => scenarios.map((scenario) => ({ scenario, seed })));
   const folder = await mkdtemp(join(tmpdir(), "inturn-witness-"));
+  const forget = onExit(() => rmSync(folder, { recursive: true, force: true }));
   const trials: Trial[] = [];
   let started = 0;
   const place = async () => {
@@ -53,6 +57,7 @@ export async function runSuite(options: SuiteOptions): Promise<Trial[]> {
     await Promise.all(Array.from({ length: Math.min(options.parallel, jobs.length) }, place));
   } finally {
     await rm(folder, { recursive: true, force: true });
+    forget();
   }
   return trials;
 }

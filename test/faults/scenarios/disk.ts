@@ -1,10 +1,12 @@
 /** The disk under the database is full. */
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
+import { rmSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { onExit } from "../exit.ts";
 import { type Scenario, sendCommonTraffic } from "../scenario.ts";
 import { RECOVERY_MS_MAX } from "./database.ts";
 
@@ -33,12 +35,17 @@ export const diskFull: Scenario = {
   async ownServer() {
     const disk = await mkdtemp(join(tmpdir(), "inturn-disk-"));
     await run("mount", ["-t", "tmpfs", "-o", `size=${DISK_MEGABYTES}m`, "tmpfs", disk]);
+    const forget = onExit(() => {
+      spawnSync("umount", ["-l", disk]);
+      rmSync(disk, { recursive: true, force: true });
+    });
     await chmod(disk, 0o755);
     return {
       parent: disk,
       settings: SETTINGS,
       initdb: ["--wal-segsize=1"],
       cleanUp: async () => {
+        forget();
         await run("umount", ["-l", disk]);
         await rm(disk, { recursive: true, force: true });
       },

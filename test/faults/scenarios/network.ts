@@ -1,9 +1,10 @@
 /** The link between a process and the database fails. */
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Bench } from "../bench.ts";
 import { monotonicMs } from "../clock.ts";
+import { onExit } from "../exit.ts";
 import type { ProxyMode } from "../proxy.ts";
 import { type Scenario, sendCommonTraffic, sendSlowTraffic } from "../scenario.ts";
 import { CUTTABLE_HOST } from "../server.ts";
@@ -44,16 +45,26 @@ export const linkDown: Scenario = {
   },
 };
 
+/** Links that are down: whoever ends the suite half-way must not leave them so. */
+const down = new Set<string>();
+onExit(() => {
+  for (const port of down) for (const rule of rulesOf(port)) spawnSync("iptables", ["-w", "-D", ...rule]);
+});
+
+function rulesOf(port: string): string[][] {
+  return [
+    ["INPUT", "-d", CUTTABLE_HOST, "-p", "tcp", "--dport", port, "-j", "DROP"],
+    ["INPUT", "-s", CUTTABLE_HOST, "-p", "tcp", "--sport", port, "-j", "DROP"],
+  ];
+}
+
 async function setLink(bench: Bench, state: "up" | "down"): Promise<void> {
   const port = String(bench.server.port);
   const verb = state === "down" ? "-I" : "-D";
-  const rules = [
-    ["-d", CUTTABLE_HOST, "-p", "tcp", "--dport", port],
-    ["-s", CUTTABLE_HOST, "-p", "tcp", "--sport", port],
-  ];
+  down[state === "down" ? "add" : "delete"](port);
   if (state === "down") bench.onHeal(() => setLink(bench, "up"));
   // Healing twice is no harm: then the rule is not there any more.
-  for (const rule of rules) await run("iptables", ["-w", verb, "INPUT", ...rule, "-j", "DROP"]).catch(() => undefined);
+  for (const rule of rulesOf(port)) await run("iptables", ["-w", verb, ...rule]).catch(() => undefined);
 }
 
 /** Nothing passes between one worker and the database, or only the requests do, and in the end everything arrives late. */

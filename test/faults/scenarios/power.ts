@@ -1,11 +1,13 @@
 /** The power fails: what was not on the disk is gone, and every process with it. */
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
+import { rmSync } from "node:fs";
 import { chmod, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { until } from "../../support/until.ts";
+import { onExit } from "../exit.ts";
 import { type Scenario, sendCommonTraffic } from "../scenario.ts";
 import { RECOVERY_MS_MAX } from "./database.ts";
 
@@ -74,7 +76,12 @@ async function mountDisk(): Promise<{ parent: string; cleanUp: () => Promise<voi
   const disk = await mkdtemp(join(tmpdir(), "inturn-disk-"));
   await writeFile(imageOf(disk), "");
   await truncate(imageOf(disk), DISK_BYTES);
+  const forget = onExit(() => {
+    spawnSync("umount", ["-l", disk]);
+    for (const path of [disk, imageOf(disk)]) rmSync(path, { recursive: true, force: true });
+  });
   const cleanUp = async () => {
+    forget();
     await run("umount", ["-l", disk]).catch(() => undefined);
     await Promise.all([rm(disk, { recursive: true, force: true }), rm(imageOf(disk))]);
   };
