@@ -12,8 +12,8 @@ import type { Ledger } from "./ledger.ts";
 /** Between two passes, at least. */
 const RECONCILE_INTERVAL_MS = 400;
 
-/** Looking for forgotten accounts rests ten times as long as it took: on a huge backlog it costs a tenth of one connection at most. */
-const REST_PER_WORK = 10;
+/** Looking for forgotten accounts rests three times as long as it took: on a huge backlog it costs a quarter of one connection at most. */
+const REST_PER_WORK = 3;
 
 /** A lease this old belongs to a turn, or to nobody. */
 const STRAY_MS = 1_000;
