@@ -11,6 +11,7 @@ import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import { DoNotRetryError, RetryAtError } from "../src/errors/retry.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { until } from "./support/until.ts";
 import { appendTo, createTestWorker, expireLease, rule } from "./support/worker.ts";
 
 type Handler = TurnOptions["handler"];
@@ -241,5 +242,33 @@ test(
     assert.equal(await runToRest(db, worker), "blocked");
     assert.deepEqual(called, [], "it is not tried a fourth time");
     assert.deepEqual(await db.query("select head_attempts from inturn.account_results"), [{ head_attempts: 3 }]);
+  }),
+);
+
+test(
+  "an attempt that the worker itself cut short is told to the handler, and does not count towards the limit",
+  withDatabase(async (db) => {
+    const { options } = await createTestWorker(db);
+    const attempts: number[] = [];
+    const handler: Handler = async (_event, { attempt, signal }) => {
+      attempts.push(attempt);
+      if (attempt < 6) await sleep(60_000, undefined, { signal });
+    };
+    await appendTo(db, "a");
+    for (let stop = 0; stop < 6; stop++) {
+      const interrupted = new AbortController();
+      const turn = {
+        ...options,
+        handler,
+        interrupted: interrupted.signal,
+        ruleOf: () => ({ ...rule, attemptsMax: 2 }),
+      };
+      const running = runTurn(turn, "a");
+      await until("the handler runs", () => attempts.length > stop);
+      interrupted.abort(new Error("the worker stops"));
+      await running;
+    }
+    assert.deepEqual(attempts, [1, 2, 3, 4, 5, 6]);
+    assert.deepEqual(await states(db), [{ seq: 1, state: "processed", attempts: 6 }]);
   }),
 );

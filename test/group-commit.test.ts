@@ -109,11 +109,13 @@ test("an item at fault fails alone; an error that is nobody's fault fails the ba
 function createLockable() {
   const locked = new Set<string>();
   const committed: string[] = [];
+  const tries: number[] = [];
   const lockTimeout = new Error("lock timeout");
   const accountOf = (item: string) => item.slice(0, 1);
   const group = new GroupCommit<string, string>({
     weightMax: 100,
     commit: async (items) => {
+      tries.push(items.length);
       await nextRound();
       if (items.some((item) => locked.has(accountOf(item)))) throw lockTimeout;
       committed.push(...items);
@@ -126,7 +128,7 @@ function createLockable() {
       waitMsMax: 200,
     },
   });
-  return { locked, committed, lockTimeout, group };
+  return { locked, committed, tries, lockTimeout, group };
 }
 
 test("a locked account holds up nobody else, and its own items come in their order once it is free", async () => {
@@ -152,4 +154,13 @@ test("an account that stays locked for too long fails its items, with what the d
     { status: "rejected", reason: lockTimeout },
   ]);
   assert.deepEqual(committed, ["a1"]);
+});
+
+test("those that wait behind a locked account are given up together with the first, not one after the other", async () => {
+  const { locked, tries, group } = createLockable();
+  locked.add("s");
+  const waiting = Array.from({ length: 200 }, (_, i) => group.submit(`s${i}`));
+  assert.equal((await Promise.allSettled(waiting)).filter(({ status }) => status === "rejected").length, 200);
+  assert.ok(tries.length < 100, `${tries.length} commits`);
+  assert.equal(group.waitingWeight, 0);
 });

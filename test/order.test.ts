@@ -157,10 +157,13 @@ test(
     assert.equal(fresh.attempt, 2);
     const before = await accountRow(db, "a");
     assert.equal(await late.options.ledger.settle(settlement), undefined);
-    assert.equal(await late.options.ledger.giveBack({ accountId: "a", epoch: 1, failure: null, startedSeq: 1 }), false);
+    assert.equal(
+      await late.options.ledger.giveBack({ accountId: "a", epoch: 1, failure: null, startedSeq: 1, forgives: false }),
+      false,
+    );
     assert.deepEqual(await accountRow(db, "a"), before);
     // The same worker, once late and once rightful: only the epoch tells its two leases apart.
-    const own = { accountId: "a", failure: null, startedSeq: 1 };
+    const own = { accountId: "a", failure: null, startedSeq: 1, forgives: false };
     assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 1 }), false);
     assert.deepEqual(await accountRow(db, "a"), before);
     assert.equal(await next.options.ledger.giveBack({ ...own, epoch: 2 }), true);

@@ -163,12 +163,77 @@ test(
     const before = await accountRow(db, "a");
     assert.equal((await options.ledger.settle(settlement))?.state, "running");
     assert.deepEqual(await accountRow(db, "a"), before);
-    const failure = { message: "about event 1", state: "blocked", waitMs: null } as const;
+    const failure = { message: "about event 1", isOfEvent: true, state: "blocked", waitMs: null } as const;
     assert.equal(
-      await options.ledger.giveBack({ accountId: "a", epoch: settlement.epoch, startedSeq: 1, failure }),
+      await options.ledger.giveBack({
+        accountId: "a",
+        epoch: settlement.epoch,
+        startedSeq: 1,
+        failure,
+        forgives: false,
+      }),
       true,
     );
     const after = await db.query("select state, head_attempts, head_error from inturn.accounts");
     assert.deepEqual(after, [{ state: "scheduled", head_attempts: 0, head_error: null }]);
+  }),
+);
+
+test(
+  "a transaction that comes too late writes nothing: its event is a dead letter by then, or skipped",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const { options } = await createTestWorker(db);
+    const { promise: given, resolve: giveUp } = Promise.withResolvers<void>();
+    const ends: Promise<unknown>[] = [];
+    const handler: Handler = async (event, { transaction }) => {
+      if (event.seq === 2) return;
+      const late = transaction(async (client) => {
+        await client.query(INCREMENT, [event.accountId]);
+        await given;
+      });
+      ends.push(late.catch((error: { code: string }) => error.code));
+      await late;
+    };
+    const ruleOf = () => ({ ...slowly(), attemptsMax: 1, handlerTimeoutMs: 50, failurePolicy: "dead-letter" as const });
+    await appendTo(db, "a", "a");
+    await runTurn({ ...options, handler, ruleOf }, "a");
+    giveUp();
+    assert.deepEqual(await Promise.all(ends), ["lease_lost"]);
+    assert.deepEqual(await countersOf(db), {});
+    assert.deepEqual(await db.query("select seq, state from inturn.event_results order by seq"), [
+      { seq: 1, state: "dead" },
+      { seq: 2, state: "processed" },
+    ]);
+  }),
+);
+
+test(
+  "a transaction whose commit was answered by nobody is not repeated, and the next event does not wait for it",
+  withDatabase(async (db) => {
+    await createCounters(db);
+    const { options } = await createTestWorker(db);
+    const codes: unknown[] = [];
+    let lost = false;
+    const transactions: typeof options.transactions = {
+      settleWith: async (settlementOf, work) => {
+        const done = await options.transactions.settleWith(settlementOf, work);
+        if (lost) return done;
+        lost = true;
+        throw new Error("Connection terminated unexpectedly");
+      },
+    };
+    const handler: Handler = async (event, { transaction }) => {
+      const increment = () => transaction(async (client) => await client.query(INCREMENT, [event.accountId]));
+      // A handler that tries again by itself.
+      await increment().catch(() => increment().catch((error: { code: string }) => codes.push(error.code)));
+    };
+    await appendTo(db, "a", "a");
+    await runTurn({ ...options, transactions, handler, ruleOf: slowly }, "a");
+    assert.deepEqual(codes, ["lease_lost"]);
+    assert.equal((await accountRow(db, "a"))?.["state"], "scheduled");
+    await runTurn({ ...options, transactions, handler, ruleOf: slowly }, "a");
+    assert.deepEqual(await countersOf(db), { a: 2 });
+    assert.equal((await accountRow(db, "a"))?.["state"], "idle");
   }),
 );

@@ -3,6 +3,8 @@ import type { Queryable } from "./pool.ts";
 /** What becomes of an account whose head failed. */
 export interface HeadFailure {
   readonly message: string;
+  /** Whether it is the failure of the event that was started last, and no other one has to wait for it. */
+  readonly isOfEvent: boolean;
   /** `retrying`: again after `waitMs`. `blocked`: never by itself, or, parked, set aside as a dead letter after `waitMs`. */
   readonly state: "retrying" | "blocked";
   readonly waitMs: number | null;
@@ -17,27 +19,29 @@ export interface GiveBack {
   readonly startedSeq: number | null;
   /** Why the head has to wait; null when it was not its fault and it may go on at once. */
   readonly failure: HeadFailure | null;
+  /** The attempt was cut short by the worker: the handler hears of it, the limit of attempts does not. */
+  readonly forgives: boolean;
 }
 
 /**
  * The wake-up of a failed head carries the time of its next attempt, so the account waits without holding anybody's place.
- * A failure blocks only the event it speaks of: when a settle that was given up for lost did land, another one is the head,
+ * A failure holds up only the event it speaks of: when a settle that was given up for lost did land, another one is the head,
  * or none is, and the account is idle.
  */
 const GIVE_BACK = {
   name: "inturn_give_back",
   text: `
     with held as materialized (
-      select i.account_id, i.epoch, i.error, i.wait_ms,
+      select i.account_id, i.epoch, i.error, i.wait_ms, i.forgives,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
         case
           when a.processed_seq = a.last_seq then 'idle'
-          when i.state = 'blocked' and a.processed_seq <> i.started_seq - 1 then 'scheduled'
+          when i.is_of_event and a.processed_seq <> i.started_seq - 1 then 'scheduled'
           else i.state
         end as next_state
-      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[])
-        as i (account_id, epoch, started_seq, error, wait_ms, state)
+      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
@@ -47,6 +51,7 @@ const GIVE_BACK = {
         state_since = clock_timestamp(),
         lease_worker = null,
         head_attempts = a.head_attempts - case when h.started then 0 else 1 end,
+        attempts_forgiven = a.attempts_forgiven + (h.started and h.forgives)::integer,
         head_error = case when h.next_state in ('retrying', 'blocked') then h.error else a.head_error end,
         next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
@@ -78,6 +83,8 @@ export async function giveBackLeases(
     ends.map((end) => end.failure?.waitMs ?? null),
     ends.map((end) => end.failure?.state ?? "scheduled"),
     workerId,
+    ends.map((end) => end.failure?.isOfEvent ?? false),
+    ends.map((end) => end.forgives),
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
 }

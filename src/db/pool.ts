@@ -39,6 +39,7 @@ const INT8 = pg.types.builtins.INT8;
  * @param options.connectionsMax how many connections at most
  * @param options.keyedPlans for statements that only look up rows by key
  * @param options.statementMsMax longest time one statement may take on the server
+ * @param options.connectMsMax longest wait for a connection, also for one that others use
  * @param options.lockMsMax longest wait for a row that somebody has locked; without it as long as a statement
  * @param options.onError hears about connections that break while nobody uses them
  */
@@ -49,14 +50,15 @@ export function openDatabase(options: {
   keyedPlans?: boolean;
   statementMsMax?: number;
   lockMsMax?: number;
+  connectMsMax?: number;
   onError: (error: Error) => void;
 }): Database {
-  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
+  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0, connectMsMax = CONNECT_MS_MAX } = options;
   const database = new pg.Pool({
     connectionString: options.url,
     application_name: options.name,
     max: options.connectionsMax,
-    connectionTimeoutMillis: CONNECT_MS_MAX,
+    connectionTimeoutMillis: connectMsMax,
     statement_timeout: statementMsMax,
     query_timeout: statementMsMax + ANSWER_MS_MAX,
     idle_in_transaction_session_timeout: statementMsMax,

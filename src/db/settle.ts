@@ -42,13 +42,14 @@ export interface Settled {
  * When the turn goes on, the attempt of the next event is counted in the same write.
  *
  * A settle whose answer got lost may be sent again: under its epoch nobody else can have moved the account past the
- * event, so the repetition changes nothing and hears how the account stands.
+ * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
+ * event that is settled already, in whichever way, is none that its writes may be committed for.
  */
 const SETTLE = `
   with held as materialized (
     select i.*, a.state,
       a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
-      a.epoch = i.epoch and a.processed_seq = i.seq as repeated,
+      a.epoch = i.epoch and a.processed_seq = i.seq and not i.keeps_lease as repeated,
       case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state,
       a.paused_at is not null as paused
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[])

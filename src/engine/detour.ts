@@ -19,7 +19,6 @@ export interface DetourOptions<Item> {
 /** One item on the detour. */
 export interface Detoured<Item> {
   readonly item: Item;
-  readonly weight: number;
   readonly sinceMs: number;
   /** Commits the item alone. Rejects only if a row was locked for too long; every other outcome is told to its caller. */
   readonly commit: () => Promise<void>;
@@ -33,27 +32,28 @@ const ROUND_MS = 20;
 export class Detour<Item> {
   readonly #options: DetourOptions<Item>;
   #waiting: Detoured<Item>[] = [];
+  /** How many items wait for each account. */
+  readonly #awaited = new Map<string, number>();
   #busy = false;
 
   constructor(options: DetourOptions<Item>) {
     this.#options = options;
   }
 
-  /** The total weight of what waits here. */
-  get weight(): number {
-    return this.#waiting.reduce((sum, waiting) => sum + waiting.weight, 0);
+  /** How many items wait here. */
+  get size(): number {
+    return this.#waiting.length;
   }
 
   /** Whether an item has to come here at once: it needs an account that others are waiting for. */
   blocks(item: Item): boolean {
-    if (this.#waiting.length === 0) return false;
-    const awaited = new Set(this.#waiting.flatMap((waiting) => this.#options.accountsOf(waiting.item)));
-    return this.#options.accountsOf(item).some((accountId) => awaited.has(accountId));
+    return this.#awaited.size > 0 && this.#options.accountsOf(item).some((accountId) => this.#awaited.has(accountId));
   }
 
   /** Takes items in; each is committed alone, as soon as its accounts are free. */
   add(items: readonly Detoured<Item>[]): void {
     this.#waiting.push(...items);
+    for (const { item } of items) this.#count(item, 1);
     if (this.#busy) return;
     this.#busy = true;
     void this.#run();
@@ -69,27 +69,42 @@ export class Detour<Item> {
 
   /** One try for each item, except behind one that needs the same account: an account's items keep their order. */
   async #tryAll(): Promise<void> {
-    const held = new Set<string>();
+    const held = new Map<string, unknown>();
     const done = new Set<Detoured<Item>>();
     for (const waiting of this.#waiting.slice()) {
       const accounts = this.#options.accountsOf(waiting.item);
-      const isFree = accounts.every((accountId) => !held.has(accountId)) && (await this.#try(waiting));
-      if (isFree) done.add(waiting);
-      else for (const accountId of accounts) held.add(accountId);
+      const before = accounts.find((accountId) => held.has(accountId));
+      const locked = before === undefined ? await this.#try(waiting) : { error: held.get(before) };
+      if (locked === undefined || this.#giveUp(waiting, locked.error)) done.add(waiting);
+      if (locked !== undefined) for (const accountId of accounts) held.set(accountId, locked.error);
     }
     // What came in meanwhile stands behind these.
     this.#waiting = this.#waiting.filter((waiting) => !done.has(waiting));
+    for (const { item } of done) this.#count(item, -1);
   }
 
-  /** Whether the item is done with, in whichever way. */
-  async #try(waiting: Detoured<Item>): Promise<boolean> {
+  /** Undefined when the item is done with; otherwise the error that the lock led to. */
+  async #try(waiting: Detoured<Item>): Promise<{ error: unknown } | undefined> {
     try {
       await waiting.commit();
-      return true;
+      return undefined;
     } catch (error) {
-      if (performance.now() - waiting.sinceMs < this.#options.waitMsMax) return false;
-      waiting.giveUp(error);
-      return true;
+      return { error };
+    }
+  }
+
+  /** Whether the item has waited for too long. */
+  #giveUp(waiting: Detoured<Item>, error: unknown): boolean {
+    if (performance.now() - waiting.sinceMs < this.#options.waitMsMax) return false;
+    waiting.giveUp(error);
+    return true;
+  }
+
+  #count(item: Item, change: 1 | -1): void {
+    for (const accountId of this.#options.accountsOf(item)) {
+      const count = (this.#awaited.get(accountId) ?? 0) + change;
+      if (count === 0) this.#awaited.delete(accountId);
+      else this.#awaited.set(accountId, count);
     }
   }
 }

@@ -41,9 +41,9 @@ export class GroupCommit<Item, Result> {
     this.#detour = new Detour(options.detour);
   }
 
-  /** The total weight of what waits for a batch or for a locked account: the caller's measure of overload. */
+  /** The total weight of what waits for a batch, and the number of items that wait for a locked account: the caller's measure of overload. */
   get waitingWeight(): number {
-    return this.#waitingWeight + this.#detour.weight;
+    return this.#waitingWeight + this.#detour.size;
   }
 
   /** Hands an item in; settles when the batch it went with is committed, or has failed. */
@@ -124,7 +124,6 @@ export class GroupCommit<Item, Result> {
     this.#detour.add(
       batch.map((waiting) => ({
         item: waiting.item,
-        weight: waiting.weight,
         sinceMs,
         commit: async () => {
           try {

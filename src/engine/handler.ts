@@ -38,7 +38,8 @@ export interface HandlerContext {
    * When `work` rejects, everything is rolled back and the error is passed on. A transaction that does nothing for longer
    * than the lease is ended by the server.
    *
-   * @throws InturnError `lease_lost` when another worker has the account by now (nothing was written), or
+   * @throws InturnError `lease_lost` when another worker has the account by now or the event is settled already
+   *   (nothing was written), or
    *   `transaction_repeated` when this event was settled by a transaction already; database errors as they come
    * @example
    * ```ts

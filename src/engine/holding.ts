@@ -104,8 +104,14 @@ export function goesOn(turn: Turn, settled: Settled | undefined, seq: number): b
 }
 
 /** Ends the lease; the failure, if there is one, is that of the event whose handler was started last. */
-export async function giveBack(turn: Turn, failure: HeadFailure | null): Promise<void> {
-  await turn.ledger.giveBack({ ...leaseOf(turn), startedSeq: turn.startedSeq, failure });
+export async function giveBack(turn: Turn, failure: Omit<HeadFailure, "isOfEvent"> | null): Promise<void> {
+  const ofEvent = failure && { ...failure, isOfEvent: true };
+  await turn.ledger.giveBack({
+    ...leaseOf(turn),
+    startedSeq: turn.startedSeq,
+    failure: ofEvent,
+    forgives: failure === null,
+  });
 }
 
 /** The lease as every write names it. */

@@ -77,14 +77,14 @@ export class Life {
 
   /** Renews once; never rejects. Returns the ms to wait before the next renewal. */
   async renewPass(): Promise<number> {
-    const startedMs = performance.now();
     try {
       await this.#renew();
       this.#failing = false;
       // An answer that lay about while the process was stopped confirms nothing.
       return this.#isConfirmed() ? RENEWAL_MS : 0;
     } catch (error) {
-      this.#judgeSilence(performance.now() - startedMs);
+      // Others may be taking our accounts. If it is the database that is down nobody is; but who could tell the two apart?
+      if (!this.#isConfirmed()) this.#lose("the database cannot be reached");
       if (!this.#failing) this.#options.log.warn({ err: error }, "the lease cannot be renewed; trying again");
       this.#failing = true;
       return RETRY_MS;
@@ -146,16 +146,6 @@ export class Life {
     void this.#sign?.close();
     this.#sign = undefined;
     this.#signSinceMs = Number.POSITIVE_INFINITY;
-  }
-
-  /**
-   * A database that refuses us is down for everybody, and nobody takes our accounts while it is: the lease holds for its
-   * whole time. One that does not answer may be serving the others.
-   */
-  #judgeSilence(waitedMs: number): void {
-    const unconfirmedMs = performance.now() - this.#confirmedMs;
-    if (waitedMs >= SILENT_MS_MAX) this.#lose(`the database has not answered for ${Math.round(unconfirmedMs)} ms`);
-    else if (unconfirmedMs > this.#options.leaseMs) this.#lose("its lease could not be renewed in time");
   }
 
   #lose(why: string): void {

@@ -66,6 +66,8 @@ export async function giveBackStrays(options: {
 }): Promise<number> {
   const held = await listHeldLeases(options.database, options.workerId, STRAY_MS);
   const strays = held.filter(({ accountId }) => !options.isInHand(accountId));
-  await Promise.all(strays.map((lease) => options.ledger.giveBack({ ...lease, startedSeq: null, failure: null })));
+  await Promise.all(
+    strays.map((lease) => options.ledger.giveBack({ ...lease, startedSeq: null, failure: null, forgives: false })),
+  );
   return strays.length;
 }

@@ -9,7 +9,8 @@ export interface Transactions {
    * Runs `work`, then settles the event, and commits both.
    *
    * @param settlementOf called when the work is done
-   * @throws InturnError `lease_lost` when the lease is somebody else's by now; nothing was written
+   * @throws InturnError `lease_lost` when the lease is somebody else's by now, or the event is settled already; nothing was
+   *   written
    */
   settleWith<Result>(
     settlementOf: () => Settlement,
@@ -34,7 +35,7 @@ export function createTransactions(database: Database, options: { idleMsMax: num
         if (settled !== undefined) return { result, settled };
         throw new InturnError(
           "lease_lost",
-          `Another worker has taken account ${settlement.accountId} over; nothing of this transaction was written.`,
+          `Event ${settlement.seq} of account ${settlement.accountId} is no longer this handler's to settle; nothing of its transaction was written.`,
         );
       }),
   };

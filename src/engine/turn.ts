@@ -152,9 +152,9 @@ async function carryOut(turn: Turn, verdict: Verdict, message: string, settlemen
 /** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
 async function giveBackBroken(options: TurnOptions, accountId: string, turn: Turn | undefined, error: unknown) {
   const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
-  const failure: HeadFailure = { message, state: "retrying", waitMs: BROKEN_TURN_REST_MS };
+  const failure: HeadFailure = { message, isOfEvent: false, state: "retrying", waitMs: BROKEN_TURN_REST_MS };
   const epoch = turn?.lease.epoch ?? null;
   await options.ledger
-    .giveBack({ accountId, epoch, startedSeq: turn?.startedSeq ?? null, failure })
+    .giveBack({ accountId, epoch, startedSeq: turn?.startedSeq ?? null, failure, forgives: false })
     .catch((failed: unknown) => options.log.error({ err: failed, accountId }, "the account could not be given back"));
 }

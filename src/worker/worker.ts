@@ -45,6 +45,9 @@ const LOCK_MS_MAX = 200;
 /** Handlers' transactions at once; more wait for their turn. Connections are opened when they are needed. */
 const TRANSACTIONS_MAX = 20;
 
+/** A thousand handlers may want a transaction at once: most of them wait for the others'. */
+const TRANSACTION_WAIT_MS_MAX = 60_000;
+
 /** Between two tries of a recovery loop that failed. */
 const RECOVERY_RETRY_MS = 300;
 
@@ -84,7 +87,8 @@ export class Worker {
     const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
     const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
     this.#database = openDatabase({ ...pool, ...limits });
-    this.#transactionPool = openDatabase({ url, name: "inturn handler", connectionsMax: TRANSACTIONS_MAX, onError });
+    const handlers = { connectionsMax: TRANSACTIONS_MAX, connectMsMax: TRANSACTION_WAIT_MS_MAX };
+    this.#transactionPool = openDatabase({ url, name: "inturn handler", onError, ...handlers });
     this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs });
     const workerId = this.#identity.id;
     this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal });
