@@ -164,3 +164,20 @@ test("those that wait behind a locked account are given up together with the fir
   assert.ok(tries.length < 100, `${tries.length} commits`);
   assert.equal(group.waitingWeight, 0);
 });
+
+test("a batch that hangs holds up nobody but itself", async () => {
+  const { promise: answer, resolve: answerIt } = Promise.withResolvers<void>();
+  const group = new GroupCommit<string, string>({
+    patienceMs: 20,
+    weightMax: 1,
+    detour: never,
+    commit: async (items) => {
+      if (items.includes("hangs")) await answer;
+      return items.map((item) => `${item}!`);
+    },
+  });
+  const hanging = group.submit("hangs");
+  assert.equal(await group.submit("next"), "next!");
+  answerIt();
+  assert.equal(await hanging, "hangs!");
+});

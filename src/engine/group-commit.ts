@@ -1,4 +1,4 @@
-import { setImmediate as nextRound } from "node:timers/promises";
+import { setImmediate as nextRound, setTimeout as sleep } from "node:timers/promises";
 import { Detour, type DetourOptions } from "./detour.ts";
 
 /**
@@ -6,7 +6,7 @@ import { Detour, type DetourOptions } from "./detour.ts";
  * busier it gets the larger the batches are, and nobody waits for a timer.
  *
  * One batch at a time: what was submitted first is committed first. Two at a time would bring arrays of events in a
- * fifth faster (bench/README.md), and let a later request overtake an earlier one.
+ * fifth faster (bench/README.md), and let a later request overtake an earlier one. Only a batch that hangs is not waited for.
  */
 export interface GroupCommitOptions<Item, Result> {
   /** Carries out one batch, all or nothing, and answers for each item in order. */
@@ -17,9 +17,14 @@ export interface GroupCommitOptions<Item, Result> {
   readonly weigh?: (item: Item) => number;
   /** Whether an error is the fault of some item in the batch: then each item is committed alone, and only the faulty ones fail. */
   readonly isItemsFault?: (error: unknown) => boolean;
+  /** After this long without an answer the next batch goes out beside the one that hangs; {@link PATIENCE_MS} unless told. */
+  readonly patienceMs?: number;
   /** How items that need a locked account leave their batch. */
   readonly detour: DetourOptions<Item>;
 }
+
+/** Batches take milliseconds. One that takes this long is in the hands of a server process that hangs, and holds up nobody else. */
+const PATIENCE_MS = 1_000;
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -62,9 +67,17 @@ export class GroupCommit<Item, Result> {
     while (this.#waiting.length > 0) {
       // The rest of this round of events first: everything that is ready in it shares the batch.
       await nextRound();
-      await this.#commit(this.#takeBatch());
+      await this.#patiently(this.#commit(this.#takeBatch()));
     }
     this.#busy = false;
+  }
+
+  async #patiently(work: Promise<void>): Promise<void> {
+    const { patienceMs = PATIENCE_MS } = this.#options;
+    const answered = new AbortController();
+    const patience = sleep(patienceMs, undefined, { signal: answered.signal }).catch(() => undefined);
+    await Promise.race([work, patience]);
+    answered.abort();
   }
 
   #takeBatch(): Waiting<Item, Result>[] {

@@ -88,12 +88,12 @@ async function startRunner(options: PresetOptions): Promise<Running> {
     const jobsOf = options.worker.graphilePool;
     const end = async () => {
       await endRunner(runner, options);
-      await destroyDatabase(pool, clients);
+      destroyDatabase(pool, clients);
       if (jobsOf !== null) options.worker.freeJobsOf(jobsOf);
     };
     return { gaveUp, end };
   } catch (error) {
-    await destroyDatabase(pool, clients);
+    destroyDatabase(pool, clients);
     throw error;
   }
 }

@@ -91,14 +91,14 @@ export const lostCommit: Scenario = {
   },
 };
 
-/** A statement of the product times out after 10 s at the latest; then it is sent again. */
-const STATEMENT_MS_MAX = 12_000;
+/** While one backend hangs, something else is handled within this time. */
+const OTHERS_MS_MAX = 4_000;
 
 /** One of the server's processes stands still, with whatever it was doing. */
 export const frozenBackend: Scenario = {
   name: "frozen-backend",
   fault: 15,
-  promise: "what waits for it times out after 10 s at the latest, and then everything goes on",
+  promise: "what waits for it times out; the other accounts go on within seconds",
   async run(bench) {
     const parts = await bench.start({ servers: 1, workers: 2 });
     sendCommonTraffic(bench, 5_000);
@@ -122,11 +122,11 @@ export const frozenBackend: Scenario = {
       for (const part of owner) bench.noteAbsence(part, fromMs);
     });
     await sleep(1_500);
-    // A process whose statement hangs holds what it has, and what it takes, until the statement times out.
+    // What shares the hanging statement waits for its time-out; what comes after it goes out over another connection.
     await until(
       `something is handled although ${row.name} hangs in: ${row.query.trim().slice(0, 100)}`,
       async () => (await bench.calls()).some((call) => call.succeeded && call.startMs > fromMs + 1_500),
-      STATEMENT_MS_MAX,
+      OTHERS_MS_MAX,
     );
     await sleep(bench.isFull ? 20_000 : 1_000);
   },
