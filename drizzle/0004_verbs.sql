@@ -241,14 +241,21 @@ $$;--> statement-breakpoint
 alter function inturn.append_events(text[], json[], text[], text[], timestamptz[]) set jit = off;--> statement-breakpoint
 
 -- PostgreSQL lets everybody call a new function. Appending stays open to whoever may use the schema; the rest does not.
+--
+-- Every function looks up what it does not name in full in pg_catalog first. An empty search path would not do: then the
+-- caller's temporary schema comes first, and a type of theirs could run code with the rights of the schema's owner.
 do $$
 declare
-  door regprocedure;
+  door record;
 begin
   for door in
-    select p.oid from pg_proc as p where p.pronamespace = 'inturn'::regnamespace and p.proname not in ('append_event', 'append_events')
+    select p.oid::regprocedure as name, p.proname in ('append_event', 'append_events') as is_open
+    from pg_proc as p where p.pronamespace = 'inturn'::regnamespace
   loop
-    execute format('revoke execute on function %s from public', door);
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', door.name);
+    if not door.is_open then
+      execute format('revoke execute on function %s from public', door.name);
+    end if;
   end loop;
 end
 $$;

@@ -20,6 +20,7 @@ const never = {
   accountsOf: () => [],
   findLocked: async () => new Set<string>(),
   waitMsMax: 0,
+  itemsMax: 0,
 };
 
 const nextRound = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -126,6 +127,7 @@ function createLockable() {
       accountsOf: (item) => [accountOf(item)],
       findLocked: async (accounts) => new Set(accounts.filter((account) => locked.has(account))),
       waitMsMax: 200,
+      itemsMax: 1_000,
     },
   });
   return { locked, committed, tries, lockTimeout, group };

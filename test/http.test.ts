@@ -274,6 +274,12 @@ test(
       [],
     ]);
     assert.equal((await app.request("/v1/accounts/a%2Fb/pause")).status, 405);
+    const foreign = { method: "POST", headers: { "sec-fetch-site": "cross-site" } };
+    assert.deepEqual(await problemOf(await app.request("/v1/accounts/a%2Fb/pause", foreign)), [
+      403,
+      "origin_refused",
+      [],
+    ]);
     assert.deepEqual(await db.query("select verb, who, why from inturn.operator_log order by id"), [
       { verb: "pause", who: "http", why: null },
       { verb: "skip", who: "kim", why: "known bug" },

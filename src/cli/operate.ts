@@ -16,7 +16,7 @@ const DESCRIPTIONS: Record<Verb, string> = {
 };
 
 interface OperatorFlags {
-  readonly who: string;
+  readonly who?: string;
   readonly why?: string;
   readonly force?: boolean;
   readonly json?: boolean;
@@ -32,7 +32,7 @@ function createOperatorCommand(verb: Verb, description: string): Command {
     .description(description)
     .argument("<account>", "the account's id")
     .option("--why <reason>", "why; it is recorded")
-    .option("--who <name>", "who; it is recorded", userInfo().username)
+    .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")
     .addOption(jsonOption());
   if (verb === "redrive") command.option("--force", "append a copy at the end if the event's place is gone");
   if (verb === "redrive" || verb === "replay") {
@@ -49,9 +49,18 @@ function parseSeq(text: string): number {
 
 async function run(command: { verb: Verb; account: string; seq?: number; flags: OperatorFlags }): Promise<void> {
   const { verb, account: accountId, seq, flags } = command;
-  const { who, why, force, json } = flags;
+  const { who = currentUser(), why, force, json } = flags;
   const operation = { verb, accountId, seq, who, why, force };
   const operated = await operateOnce({ settings: readSettings(process.env), operation, say });
   if (json === true) print(JSON.stringify({ accountId, verb, ...operated }));
   else print(`${verb}: account ${accountId} is ${operated.state}; event ${operated.seq}`);
+}
+
+/** A container may run us under a number that has no name. */
+function currentUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.()}`;
+  }
 }

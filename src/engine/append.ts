@@ -27,6 +27,9 @@ const CHARACTERS_PER_WEIGHT = 4_096;
 /** A request whose account somebody else holds is refused after this long; the others do not wait for it. */
 const LOCKED_MS_MAX = 5_000;
 
+/** Requests that wait for locked accounts; they must not take the memory of the others. */
+const LOCKED_REQUESTS_MAX = 5_000;
+
 /** Creates an appender over a pool. */
 export function createAppender(database: Database): Appender {
   const group = new GroupCommit<readonly NewEvent[], readonly Appended[]>({
@@ -38,6 +41,7 @@ export function createAppender(database: Database): Appender {
       accountsOf: (events) => events.map((event) => event.accountId),
       findLocked: (accountIds) => findLockedAccounts(database, accountIds),
       waitMsMax: LOCKED_MS_MAX,
+      itemsMax: LOCKED_REQUESTS_MAX,
     },
     commit: async (requests) => {
       const appended = await appendEvents(database, requests.flat());

@@ -147,23 +147,30 @@ function createTransaction(transact: Transact): OneTransaction {
   let settled: Settled | undefined;
   let underWay = false;
   let last: Promise<unknown> = Promise.resolve();
+  async function run<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result> {
+    if (underWay || settled !== undefined) {
+      throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
+    }
+    underWay = true;
+    const running = transact(work);
+    last = running;
+    // Whoever called hears of it; and so does the call's end, if nobody awaited it.
+    last.catch(() => undefined);
+    try {
+      const done = await running;
+      settled = done.settled;
+      return done.result;
+    } finally {
+      underWay = false;
+    }
+  }
+
   return {
-    run: async (work) => {
-      if (underWay || settled !== undefined) {
-        throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
-      }
-      underWay = true;
-      const running = transact(work);
-      last = running;
-      // Whoever called hears of it; and so does the call's end, if nobody awaited it.
-      last.catch(() => undefined);
-      try {
-        const done = await running;
-        settled = done.settled;
-        return done.result;
-      } finally {
-        underWay = false;
-      }
+    run(work) {
+      const running = run(work);
+      // Whoever forgets to await it hears of its failure at the end of the call, and not as the end of the process.
+      running.catch(() => undefined);
+      return running;
     },
     settled: () => settled,
     finished: () => last,

@@ -14,6 +14,10 @@ export interface DetourOptions<Item> {
   readonly findLocked: (accountIds: readonly string[]) => Promise<ReadonlySet<string>>;
   /** An item that has waited this long fails with the error that the lock led to. */
   readonly waitMsMax: number;
+  /** More items than this do not wait: they fail at once. */
+  readonly itemsMax: number;
+  /** Whether it is no use to wait any longer. */
+  readonly isHopeless?: () => boolean;
 }
 
 /** One item on the detour. */
@@ -38,11 +42,6 @@ export class Detour<Item> {
 
   constructor(options: DetourOptions<Item>) {
     this.#options = options;
-  }
-
-  /** How many items wait here. */
-  get size(): number {
-    return this.#waiting.length;
   }
 
   /** Whether an item has to come here at once: it needs an account that others are waiting for. */
@@ -95,7 +94,9 @@ export class Detour<Item> {
 
   /** Whether the item has waited for too long. */
   #giveUp(waiting: Detoured<Item>, error: unknown): boolean {
-    if (performance.now() - waiting.sinceMs < this.#options.waitMsMax) return false;
+    const { waitMsMax, itemsMax, isHopeless } = this.#options;
+    const hasTime = performance.now() - waiting.sinceMs < waitMsMax;
+    if (hasTime && this.#waiting.length <= itemsMax && isHopeless?.() !== true) return false;
     waiting.giveUp(error);
     return true;
   }

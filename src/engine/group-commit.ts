@@ -46,9 +46,9 @@ export class GroupCommit<Item, Result> {
     this.#detour = new Detour(options.detour);
   }
 
-  /** The total weight of what waits for a batch, and the number of items that wait for a locked account: the caller's measure of overload. */
+  /** The total weight of what waits for a batch: the caller's measure of overload. */
   get waitingWeight(): number {
-    return this.#waitingWeight + this.#detour.size;
+    return this.#waitingWeight;
   }
 
   /** Hands an item in; settles when the batch it went with is committed, or has failed. */

@@ -48,6 +48,8 @@ export function createLedger(options: { database: Database; workerId: string; ho
       findLocked: (accountIds: readonly string[]) => findLockedAccounts(database, accountIds),
       // A turn has nothing better to do than to wait for its own account.
       waitMsMax: Number.POSITIVE_INFINITY,
+      itemsMax: Number.POSITIVE_INFINITY,
+      isHopeless: () => hopeless.aborted,
     },
   });
   const claims = new GroupCommit<string, Claimed | undefined>({

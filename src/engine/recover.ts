@@ -66,8 +66,9 @@ export async function giveBackStrays(options: {
 }): Promise<number> {
   const held = await listHeldLeases(options.database, options.workerId, STRAY_MS);
   const strays = held.filter(({ accountId }) => !options.isInHand(accountId));
-  await Promise.all(
-    strays.map((lease) => options.ledger.giveBack({ ...lease, startedSeq: null, failure: null, forgives: false })),
-  );
+  const end = { startedSeq: null, failure: null, forgives: false };
+  const givenBack = Promise.allSettled(strays.map((lease) => options.ledger.giveBack({ ...lease, ...end })));
+  // A stray that somebody has locked must not keep anybody from recovery.
+  if (strays.length > 0) await Promise.race([givenBack, sleep(STRAY_MS)]);
   return strays.length;
 }

@@ -16,10 +16,14 @@ const UNAVAILABLE_SYSTEM = new Set([
   "ETIMEDOUT",
   "ENOENT",
   "EHOSTUNREACH",
+  "EHOSTDOWN",
+  "ENETUNREACH",
+  "ENETDOWN",
 ]);
 
 /** pg rejects with these plain errors, without a code, when a connection ends or cannot be had in time. */
 const UNAVAILABLE_PG = new Set([
+  "Connection terminated",
   "Connection terminated unexpectedly",
   "Connection terminated due to connection timeout",
   "timeout exceeded when trying to connect",

@@ -29,6 +29,7 @@ const ERROR_CODES = [
   "event_not_settled",
   "replay_too_large",
   "operation_invalid",
+  "origin_refused",
   "handler_timed_out",
   "lease_lost",
   "transaction_repeated",

@@ -31,6 +31,7 @@ const SCHEMAS = {
  * account's state and the event that it was about; 409 when the account is not as the verb needs it.
  */
 export async function postOperation(c: Context, verb: Verb, database: Database): Promise<Response> {
+  refuseOtherSites(c);
   const accountId = c.req.param("id") ?? "";
   const checked = SCHEMAS[verb].safeParse(await readOptionalJson(c));
   if (!checked.success) {
@@ -48,4 +49,11 @@ export async function postOperation(c: Context, verb: Verb, database: Database):
 async function readOptionalJson(c: Context): Promise<unknown> {
   const isEmpty = c.req.header("content-length") === "0" || c.req.raw.body === null;
   return isEmpty ? {} : parseExactJson(await readJsonText(c));
+}
+
+/** A page of another site, open in somebody's browser, must not operate the API that this browser can reach. */
+function refuseOtherSites(c: Context): void {
+  const site = c.req.header("sec-fetch-site");
+  if (site === undefined || site === "same-origin" || site === "none") return;
+  throw new InturnError("origin_refused", "This request comes from a page of another site; nothing was changed.");
 }

@@ -13,6 +13,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   path_invalid: 400,
   query_invalid: 400,
   operation_invalid: 422,
+  origin_refused: 403,
   account_not_found: 404,
   account_running: 409,
   account_idle: 409,
@@ -33,6 +34,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
 
 const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   400: "Bad Request",
+  403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",

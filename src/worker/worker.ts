@@ -3,7 +3,7 @@
  * graphile-worker's business (see preset.ts); what it may do with it is the account row's.
  */
 import { randomUUID } from "node:crypto";
-import { setMaxListeners } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
@@ -154,9 +154,15 @@ export class Worker {
     this.#abandoned.abort();
   }
 
-  /** Resolves when no account is in hand any more: after `beginStop`, within the time to stop. */
+  /** Resolves when no account is in hand any more: after `beginStop`, within the time to stop and a moment. */
   async drained(): Promise<void> {
-    while (this.#inHand.size > 0) await Promise.all(this.#inHand.values());
+    const { signal } = this.#abandoned;
+    const empty = async () => {
+      while (this.#inHand.size > 0) await Promise.all(this.#inHand.values());
+    };
+    // A statement to a database that does not answer would keep its account in hand for long.
+    const late = signal.aborted ? Promise.resolve() : once(signal, "abort");
+    await Promise.race([empty(), late.then(() => sleep(SIGN_OFF_MS_MAX))]);
   }
 
   /** After the last turn: ends the loops, takes the worker off the list and closes its connections. */
