@@ -6,7 +6,7 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import { migrate as runDrizzleMigrations } from "drizzle-orm/node-postgres/migrator";
 import { runMigrations as runGraphileMigrations } from "graphile-worker";
 import pg from "pg";
-import { codeOf, isUnavailable } from "../errors/database.ts";
+import { codeOf, isLocked, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
@@ -15,6 +15,9 @@ const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
 const MIGRATION_LOCK = 4_917_238_002;
 
 const POSTGRES_MAJOR_MIN = 15;
+
+/** A migration that met a deadlock is tried this often. */
+const MIGRATION_TRIES_MAX = 10;
 
 /** The database of a migration. */
 export interface Migrated {
@@ -34,7 +37,7 @@ export async function migrateDatabase(url: string): Promise<Migrated> {
     await client.connect();
     const postgres = await readVersion(client);
     await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
-    await runDrizzleMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER });
+    await migrateUnderLoad(client);
     await runGraphileMigrations({ connectionString: url, schema: "graphile_worker" });
     return { postgres };
   } catch (error) {
@@ -67,6 +70,20 @@ export function addressOf(url: string): string {
   return `${hostname || searchParams.get("host") || "localhost"}:${port || "5432"}${pathname}`;
 }
 
+/**
+ * A migration locks our tables one after the other, and a statement of a live worker may have locked them the other way
+ * round. PostgreSQL then breaks one of the two; a broken migration has changed nothing, and is tried again.
+ */
+async function migrateUnderLoad(client: pg.Client): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await runDrizzleMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER });
+    } catch (error) {
+      if (!isLocked(error) || tries === MIGRATION_TRIES_MAX) throw error;
+    }
+  }
+}
+
 async function readVersion(client: pg.Client): Promise<string> {
   const { rows } = await client.query<{ server_version: string }>("show server_version");
   const version = rows[0]?.server_version.split(" ")[0] ?? "unknown";
@@ -82,7 +99,7 @@ function explain(error: unknown, url: string): InturnError {
   // drizzle wraps what the database said.
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const said = cause instanceof Error ? cause.message || codeOf(cause) : String(cause);
-  if (isUnavailable(cause)) {
+  if (isUnavailable(cause) && !isLocked(cause)) {
     return new InturnError("database_unavailable", `No PostgreSQL answers at ${addressOf(url)}: ${said}`, { cause });
   }
   return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, {
