@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { appendEvents } from "../src/db/append.ts";
 import type { NewEvent } from "../src/domain/event.ts";
 import { createAppender } from "../src/engine/append.ts";
+import { appendEvents, NO_CAPS, newEvent } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
 
 function event(accountId: string, data: unknown, id: string | null = null): NewEvent {
-  return { accountId, data: JSON.stringify(data), type: null, id, occurredAt: null };
+  return newEvent({ accountId, data: JSON.stringify(data), id });
 }
 
 async function storedData(db: TestDatabase, accountId: string): Promise<unknown[]> {
@@ -84,7 +84,7 @@ test(
 test(
   "one server stores what it receives in parallel in the order in which it came",
   withDatabase(async (db) => {
-    const appender = createAppender(db.database);
+    const appender = createAppender(db.database, NO_CAPS);
     const order: number[] = [];
     const appended = await Promise.all(
       oneTo(300).map(async (n) => {
@@ -102,7 +102,7 @@ test(
 test(
   "the same id is stored once in its account, in one batch, in later ones, and fifty at a time",
   withDatabase(async (db) => {
-    const appender = createAppender(db.database);
+    const appender = createAppender(db.database, NO_CAPS);
     const [first, second] = await appender.append([event("a", 1, "x"), event("a", 1, "x")]);
     assert.deepEqual(
       [first, second],
@@ -130,7 +130,7 @@ test(
 test(
   "a batch with a faulty event is stored by no part, and spoils no other request of its group",
   withDatabase(async (db) => {
-    const appender = createAppender(db.database);
+    const appender = createAppender(db.database, NO_CAPS);
     const faulty = { ...event("a", 2), data: "{not json" };
     const results = await Promise.allSettled([
       appender.append([event("a", 1)]),
@@ -157,7 +157,7 @@ test(
       await client.query("rollback");
       assert.deepEqual((await client.query("select from inturn.accounts")).rowCount, 0);
       const many = await client.query(
-        "select * from inturn.append_events(array['a','b','a'], array['1','2','3']::json[], null, array['i', null, 'i'])",
+        "select * from inturn.append_events(array['a','b','a'], array['1','2','1']::json[], null, array['i', null, 'i'])",
       );
       assert.deepEqual(many.rows, [
         { account_id: "a", seq: 1, duplicate: false },
@@ -166,6 +166,8 @@ test(
       ]);
       const wrong = client.query("select * from inturn.append_events(array['a','b'], array['1']::json[])");
       await assert.rejects(wrong, { code: "22023" });
+      const reused = client.query("select * from inturn.append_event('a', '2', null, 'i')");
+      await assert.rejects(reused, { code: "23505", constraint: "events_event_id" });
     } finally {
       client.release();
     }

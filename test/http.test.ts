@@ -3,25 +3,19 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
-import { createResultsPages } from "../src/dashboard/results.ts";
 import { openDatabase } from "../src/db/pool.ts";
-import { createAppender } from "../src/engine/append.ts";
-import { createApp } from "../src/http/app.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
+import { createTestApp } from "./support/app.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 
 const log = createLog({ level: "silent", name: "test" });
 
-type App = ReturnType<typeof createApp>;
+type App = ReturnType<typeof createTestApp>;
 
 function withApp(body: (app: App, db: TestDatabase) => Promise<void>): () => Promise<void> {
   return withDatabase(async (db) => {
-    const { database } = db;
-    await body(
-      createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) }),
-      db,
-    );
+    await body(createTestApp(db.database), db);
   });
 }
 
@@ -61,7 +55,7 @@ test(
       JSON.stringify([
         { accountId: "b", data: 1 },
         { accountId: "a", data: null },
-        { accountId: "a", data: 2, id: "i" },
+        { accountId: "a", data: { n: 1 }, type: "t", id: "i", time: "2026-01-01T00:00:00Z" },
       ]),
     );
     assert.deepEqual(await many.json(), {
@@ -295,7 +289,7 @@ test("without a database the server is alive, not ready, and answers 503 with Re
     connectionsMax: 1,
     onError: () => undefined,
   });
-  const app = createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) });
+  const app = createTestApp(database);
   assert.equal((await app.request("/livez")).status, 200);
   for (const path of ["/readyz", "/v1/accounts", "/v1/accounts/a", "/results"]) {
     assert.deepEqual(await problemOf(await app.request(path)), [503, "database_unavailable", []], path);

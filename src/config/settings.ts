@@ -87,6 +87,41 @@ const SETTINGS = {
     schema: wholeNumber(0, 600_000).default(8_000),
     description: "how long a worker told to stop waits for the events it is handling, in ms",
   },
+  batchEventsMax: {
+    variable: "INTURN_BATCH_EVENTS_MAX",
+    schema: wholeNumber(1, 10_000).default(2_000),
+    description: "how many events one request may carry",
+  },
+  bodyBytesMax: {
+    variable: "INTURN_BODY_BYTES_MAX",
+    schema: wholeNumber(1_024, 67_108_864).default(8_388_608),
+    description: "how many bytes a request body may have, and a line of NDJSON",
+  },
+  dataDepthMax: {
+    variable: "INTURN_DATA_DEPTH_MAX",
+    schema: wholeNumber(1, 1_000).default(100),
+    description: "how deep an event's data may be nested",
+  },
+  idLengthMax: {
+    variable: "INTURN_ID_LENGTH_MAX",
+    schema: wholeNumber(1, 250).default(250),
+    description: "how many characters an account's and an event's id may have",
+  },
+  accountPendingMax: {
+    variable: "INTURN_ACCOUNT_PENDING_MAX",
+    schema: wholeNumber(1, 1_000_000_000).default(100_000),
+    description: "how many events of one account may wait; more are refused (429)",
+  },
+  pendingMax: {
+    variable: "INTURN_PENDING_MAX",
+    schema: wholeNumber(1, 1_000_000_000_000).default(10_000_000),
+    description: "how many events may wait in total, looked up about once a second; more are refused (503)",
+  },
+  connectionsMax: {
+    variable: "INTURN_CONNECTIONS_MAX",
+    schema: wholeNumber(1, 100_000).default(2_000),
+    description: "how many HTTP connections one server takes; more are closed at once",
+  },
   logLevel: {
     variable: "LOG_LEVEL",
     schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),

@@ -19,7 +19,7 @@ const READ_PAGES = {
     select page.*
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, after_seq)
     cross join lateral (
-      select e.account_id as "accountId", e.seq, e.event_id as id, e.type, e.data::text as data,
+      select e.account_id as "accountId", e.seq, e.event_id as id, e.type, e.data::text as data, e.metadata::text as metadata,
         e.occurred_at as "occurredAt", e.received_at as "receivedAt"
       from (
         select *, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before

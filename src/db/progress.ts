@@ -15,10 +15,18 @@ export async function readProgress(database: Database): Promise<Progress> {
   return rows[0] ?? { received: 0, processed: 0 };
 }
 
+/** How many events wait. Reads the rows of the accounts that are not idle: the others have nothing that waits. */
+export async function countPending(database: Database): Promise<number> {
+  const { rows } = await database.query<{ pending: number }>(
+    `select coalesce(sum(last_seq - processed_seq), 0)::bigint as pending from inturn.accounts where state <> 'idle'`,
+  );
+  return rows[0]?.pending ?? 0;
+}
+
 /** Whether the database answers and has our tables. Rejects when it does not answer. */
 export async function isReady(database: Database): Promise<boolean> {
   const { rows } = await database.query<{ ready: boolean }>(
-    "select to_regclass('inturn.operator_log') is not null as ready",
+    "select to_regclass('inturn.api_keys') is not null as ready",
   );
   return rows[0]?.ready === true;
 }

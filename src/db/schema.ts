@@ -21,6 +21,7 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core";
+import { SCOPES } from "../domain/access.ts";
 import { ACCOUNT_STATES, OUTCOMES, VERBS } from "../domain/account.ts";
 
 /** Byte order: the order in which rows are locked must not depend on a locale, and comparing is cheaper. */
@@ -54,6 +55,8 @@ export const accounts = inturn.table(
     // Counted here and not by an index on `events`: an index on an outcome would make every settle write to it.
     dead: bigint("dead", { mode: "number" }).notNull().default(0),
     skipped: bigint("skipped", { mode: "number" }).notNull().default(0),
+    // Events up to here are no longer kept, except dead letters.
+    prunedSeq: bigint("pruned_seq", { mode: "number" }).notNull().default(0),
     stateSince: moment("state_since").notNull().default(sql`clock_timestamp()`),
     createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
   },
@@ -68,6 +71,7 @@ export const accounts = inturn.table(
     check("accounts_running_has_worker", sql`(state = 'running') = (lease_worker is not null)`),
     check("accounts_retrying_has_time", sql`(state = 'retrying') = (next_attempt_at is not null)`),
     check("accounts_parked_is_blocked", sql`parked_until is null or state = 'blocked'`),
+    check("accounts_pruned_is_settled", sql`pruned_seq between 0 and processed_seq`),
     check("accounts_set_aside_is_settled", sql`dead >= 0 and skipped >= 0 and dead + skipped <= processed_seq`),
   ],
 );
@@ -82,6 +86,8 @@ export const events = inturn.table(
     type: text("type"),
     // `json`, not `jsonb`: the sender's text is kept as it was sent.
     data: json("data").notNull(),
+    // What came with the event beside its data: the attributes of a CloudEvent, say.
+    metadata: json("metadata"),
     occurredAt: moment("occurred_at"),
     receivedAt: moment("received_at").notNull(),
     startedAt: moment("started_at"),
@@ -139,5 +145,43 @@ export const operations = inturn.table(
     primaryKey({ name: "operations_pk", columns: [t.id] }),
     index("operations_of_account").on(t.accountId, t.id),
     check("operations_verb_known", sql`verb in (${oneOf(VERBS)})`),
+  ],
+);
+
+/** Who may use the HTTP API. A key is shown once, when it is made; only its hash is kept. */
+export const apiKeys = inturn.table(
+  "api_keys",
+  {
+    id: text("id").notNull(),
+    name: text("name").notNull(),
+    // SHA-256 in hex: a key is 32 random bytes, which nobody finds by trying.
+    hash: text("hash").notNull(),
+    scopes: text("scopes", { enum: SCOPES }).array().notNull(),
+    // Only accounts whose id begins with this; null for all.
+    accountPrefix: text("account_prefix"),
+    eventsPerSecond: integer("events_per_second"),
+    createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
+    revokedAt: moment("revoked_at"),
+  },
+  (t) => [
+    primaryKey({ name: "api_keys_pk", columns: [t.id] }),
+    check("api_keys_scopes_known", sql`scopes <@ array[${oneOf(SCOPES)}]`),
+  ],
+);
+
+/** Where signed webhooks come from. A signature can only be checked with the secret itself, so that is what is kept. */
+export const sources = inturn.table(
+  "sources",
+  {
+    name: text("name").notNull(),
+    // The newest first; an older one stays valid while senders change over.
+    secrets: text("secrets").array().notNull(),
+    // The JSON pointer to the account's id in a body.
+    accountPointer: text("account_pointer").notNull(),
+    createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (t) => [
+    primaryKey({ name: "sources_pk", columns: [t.name] }),
+    check("sources_have_secrets", sql`cardinality(secrets) between 1 and 2`),
   ],
 );

@@ -20,6 +20,10 @@ export interface NewEvent {
   readonly id: string | null;
   /** When it happened, as the sender says; an RFC 3339 timestamp. */
   readonly occurredAt: string | null;
+  /** JSON text of an object: what came with the event beside its data. */
+  readonly metadata: string | null;
+  /** The seq that the sender expects the event to get. */
+  readonly expectedSeq: number | null;
 }
 
 /** Where an event was stored. With `duplicate`, `seq` is the place of the first copy. */
@@ -37,6 +41,8 @@ export interface StoredEvent {
   readonly type: string | null;
   /** JSON text. */
   readonly data: string;
+  /** JSON text of an object. */
+  readonly metadata: string | null;
   readonly occurredAt: Date | null;
   readonly receivedAt: Date;
 }

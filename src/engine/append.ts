@@ -1,9 +1,10 @@
-import { appendEvents } from "../db/append.ts";
+import { type AppendAnswer, appendRequests, type Refusal } from "../db/append.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { APPEND_EVENTS_MAX, type Appended, type NewEvent } from "../domain/event.ts";
 import { isBadData, isLocked } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { type Backlog, watchBacklog } from "./backlog.ts";
 import { GroupCommit } from "./group-commit.ts";
 
 /** Stores events; requests that arrive together share one transaction. */
@@ -12,10 +13,19 @@ export interface Appender {
    * Stores these events, all or none, in their order, after everything that was handed in before them. Resolves after
    * the commit.
    *
-   * @throws InturnError `overloaded` when too much waits already; database errors as they come, among them the lock
-   *   time-out of a request whose account another transaction held for too long
+   * @throws InturnError `event_id_reused`, `seq_unexpected` or `account_full`, with `data.index`, `data.accountId` and
+   *   `data.currentSeq` of the event at fault; `backlog_full` or `overloaded` when too much waits already; database errors as
+   *   they come, among them the lock time-out of a request whose account another transaction held for too long
    */
   append(events: readonly NewEvent[]): Promise<readonly Appended[]>;
+}
+
+/** How much may wait to be handled. */
+export interface PendingLimits {
+  /** Events of one account; counted exactly. */
+  readonly accountPendingMax: number;
+  /** Events of all accounts; counted about once a second. */
+  readonly pendingMax: number;
 }
 
 /** What may wait in memory, in events of common size; some seconds of work for the database. */
@@ -31,8 +41,9 @@ const LOCKED_MS_MAX = 5_000;
 const LOCKED_REQUESTS_MAX = 5_000;
 
 /** Creates an appender over a pool. */
-export function createAppender(database: Database): Appender {
-  const group = new GroupCommit<readonly NewEvent[], readonly Appended[]>({
+export function createAppender(database: Database, limits: PendingLimits): Appender {
+  const backlog = watchBacklog(database);
+  const group = new GroupCommit<readonly NewEvent[], AppendAnswer>({
     weightMax: APPEND_EVENTS_MAX,
     weigh: weightOf,
     isItemsFault: isBadData,
@@ -43,20 +54,39 @@ export function createAppender(database: Database): Appender {
       waitMsMax: LOCKED_MS_MAX,
       itemsMax: LOCKED_REQUESTS_MAX,
     },
-    commit: async (requests) => {
-      const appended = await appendEvents(database, requests.flat());
-      let start = 0;
-      return requests.map((events) => appended.slice(start, (start += events.length)));
-    },
+    commit: (requests) => appendRequests(database, requests, limits),
   });
   return {
     async append(events) {
       if (group.waitingWeight + weightOf(events) > WAITING_WEIGHT_MAX) {
-        throw new InturnError("overloaded", "too many events are waiting to be stored; try again shortly");
+        throw new InturnError("overloaded", "Too many events are waiting to be stored; try again shortly.");
       }
-      return await group.submit(events);
+      refuseFullBacklog(backlog, events.length, limits.pendingMax);
+      const answer = await group.submit(events);
+      if ("refusal" in answer) throw toError(answer.refusal, limits);
+      backlog.grew(events.length);
+      return answer.appended;
     },
   };
+}
+
+function refuseFullBacklog(backlog: Backlog, events: number, pendingMax: number): void {
+  if (backlog.size() + events <= pendingMax) return;
+  throw new InturnError(
+    "backlog_full",
+    `${pendingMax} events wait to be handled, which is the most; nothing was stored. Try again later.`,
+  );
+}
+
+function toError(refusal: Refusal, limits: PendingLimits): InturnError {
+  const { code, ...data } = refusal;
+  const account = JSON.stringify(refusal.accountId);
+  const messages: Record<Refusal["code"], string> = {
+    event_id_reused: `The id belongs to an earlier event of account ${account} with other content; nothing was stored.`,
+    seq_unexpected: `The event would not get the seq that it expects: the last seq of account ${account} is ${refusal.currentSeq}; nothing was stored.`,
+    account_full: `${limits.accountPendingMax} events of account ${account} may wait, and that many do; nothing was stored. Try again later.`,
+  };
+  return new InturnError(code, messages[code], { data });
 }
 
 function weightOf(events: readonly NewEvent[]): number {

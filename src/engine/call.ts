@@ -93,7 +93,8 @@ async function handle(options: CallOptions, signal: LazySignal, transaction: One
 }
 
 function toHandlerEvent(event: StoredEvent): HandlerEvent {
-  return { ...event, data: JSON.parse(event.data) };
+  const metadata = event.metadata === null ? null : JSON.parse(event.metadata);
+  return { ...event, data: JSON.parse(event.data), metadata };
 }
 
 /** What few handlers use is made when it is asked for. */

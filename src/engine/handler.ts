@@ -10,6 +10,8 @@ export interface HandlerEvent {
   readonly type: string | null;
   /** What the sender posted as `data`. */
   readonly data: unknown;
+  /** What came with the event beside its data: the attributes of a CloudEvent (`source`, `subject`, extensions); else null. */
+  readonly metadata: Readonly<Record<string, unknown>> | null;
   /** When it happened, if the sender said so. */
   readonly occurredAt: Date | null;
   readonly receivedAt: Date;

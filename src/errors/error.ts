@@ -1,7 +1,7 @@
 /**
  * Every code an {@link InturnError} can carry. A code is stable: scripts, clients and alerts match on it, never on the message.
  */
-const ERROR_CODES = [
+export const ERROR_CODES = [
   "settings_invalid",
   "database_unavailable",
   "database_not_migrated",
@@ -36,6 +36,21 @@ const ERROR_CODES = [
   "route_not_found",
   "method_not_allowed",
   "overloaded",
+  "event_id_reused",
+  "seq_unexpected",
+  "account_full",
+  "backlog_full",
+  "rate_exceeded",
+  "key_missing",
+  "key_invalid",
+  "key_not_found",
+  "keys_needed",
+  "scope_missing",
+  "signature_invalid",
+  "source_not_found",
+  "source_exists",
+  "host_refused",
+  "event_not_found",
   "internal",
 ] as const;
 
@@ -48,18 +63,30 @@ export interface Fault {
   readonly message: string;
 }
 
+/** Facts that a program can use: the account's seq after a conflict, the seconds to wait. */
+export type ErrorData = Readonly<Record<string, string | number>>;
+
+/** What goes with the message of an {@link InturnError}. */
+export interface ErrorDetails {
+  readonly faults?: readonly Fault[];
+  readonly data?: ErrorData;
+  readonly cause?: unknown;
+}
+
 /**
  * An error that a person or a program can act on: the message says what, which and what to do; `code` is stable;
- * `faults` lists every part of the input that is wrong; `cause` is what led to it.
+ * `faults` lists every part of the input that is wrong; `data` holds facts about it; `cause` is what led to it.
  */
 export class InturnError extends Error {
   readonly code: ErrorCode;
   readonly faults: readonly Fault[];
+  readonly data: ErrorData;
 
-  constructor(code: ErrorCode, message: string, details: { faults?: readonly Fault[]; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = "InturnError";
     this.code = code;
     this.faults = details.faults ?? [];
+    this.data = details.data ?? {};
   }
 }

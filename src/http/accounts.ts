@@ -1,9 +1,10 @@
-import type { Context } from "hono";
-import * as z from "zod";
+import { z } from "@hono/zod-openapi";
 import type { Database } from "../db/pool.ts";
 import { findAccount, listAccounts, listEvents, PAGE_ROWS_MAX } from "../db/results.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
+import { problemResponses } from "./problem.ts";
+import type { ApiContext, Route } from "./route.ts";
 
 const limitSchema = z
   .string()
@@ -25,20 +26,63 @@ const eventsQuerySchema = z.strictObject({
   limit: limitSchema.default(100),
 });
 
+const accountParamsSchema = z.object({ id: z.string() });
+
+/** Reading accounts and their events. */
+export function createAccountRoutes(database: Database): Route[] {
+  const ok = { description: "Found.", content: { "application/json": { schema: z.looseObject({}) } } };
+  return [
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts",
+        operationId: "listAccounts",
+        summary: "Accounts, page by page",
+        tags: ["Accounts"],
+        request: { query: accountsQuerySchema },
+        responses: { 200: ok, ...problemResponses("database_unavailable") },
+      },
+      access: "read",
+      handle: (c) => getAccounts(c, database),
+    },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts/{id}",
+        operationId: "getAccount",
+        summary: "One account",
+        tags: ["Accounts"],
+        request: { params: accountParamsSchema },
+        responses: { 200: ok, ...problemResponses("account_not_found", "database_unavailable") },
+      },
+      access: "read",
+      handle: async (c) => c.json(await requireAccount(c, database)),
+    },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts/{id}/events",
+        operationId: "listEvents",
+        summary: "An account's events in seq order, page by page",
+        tags: ["Accounts"],
+        request: { params: accountParamsSchema, query: eventsQuerySchema },
+        responses: { 200: ok, ...problemResponses("account_not_found", "database_unavailable") },
+      },
+      access: "read",
+      handle: (c) => getAccountEvents(c, database),
+    },
+  ];
+}
+
 /** `GET /v1/accounts?after=&limit=`: accounts in id order; `next` is the `after` of the next page, null on the last. */
-export async function getAccounts(c: Context, database: Database): Promise<Response> {
+async function getAccounts(c: ApiContext, database: Database): Promise<Response> {
   const { after, limit } = checkQuery(c, accountsQuerySchema);
   const accounts = await listAccounts(database, { after, limit });
   return c.json({ accounts, next: accounts.length < limit ? null : accounts.at(-1)?.accountId });
 }
 
-/** `GET /v1/accounts/{id}` */
-export async function getAccount(c: Context, database: Database): Promise<Response> {
-  return c.json(await requireAccount(c, database));
-}
-
 /** `GET /v1/accounts/{id}/events?after=&limit=`: events in seq order; `next` is the `after` of the next page, null on the last. */
-export async function getAccountEvents(c: Context, database: Database): Promise<Response> {
+async function getAccountEvents(c: ApiContext, database: Database): Promise<Response> {
   const { after, limit } = checkQuery(c, eventsQuerySchema);
   const { accountId } = await requireAccount(c, database);
   const events = await listEvents(database, { accountId, afterSeq: after, limit });
@@ -49,7 +93,7 @@ export async function getAccountEvents(c: Context, database: Database): Promise<
   return c.body(`{"events":[${rows.join(",")}],"next":${next}}`);
 }
 
-async function requireAccount(c: Context, database: Database) {
+async function requireAccount(c: ApiContext, database: Database) {
   const accountId = c.req.param("id") ?? "";
   const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
   if (account !== undefined) return account;
@@ -59,7 +103,7 @@ async function requireAccount(c: Context, database: Database) {
   );
 }
 
-function checkQuery<Schema extends z.ZodType>(c: Context, schema: Schema): z.output<Schema> {
+function checkQuery<Schema extends z.ZodType>(c: ApiContext, schema: Schema): z.output<Schema> {
   const checked = schema.safeParse(c.req.query());
   if (checked.success) return checked.data;
   const faults = checked.error.issues.map((issue) => ({

@@ -2,17 +2,19 @@
  * The HTTP API. It knows the database's doors and views, and nothing of workers.
  */
 import { randomUUID } from "node:crypto";
-import { type Context, type Handler, Hono } from "hono";
+import { type Handler, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
-import { isReady } from "../db/progress.ts";
-import { VERBS } from "../domain/account.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { getAccount, getAccountEvents, getAccounts } from "./accounts.ts";
-import { postEvents } from "./events.ts";
-import { postOperation } from "./operations.ts";
+import { createGuard, type GuardOptions } from "./access.ts";
+import { createAccountRoutes } from "./accounts.ts";
+import { createEventRoutes, type IngestLimits } from "./events.ts";
+import { createHealthRoutes } from "./health.ts";
+import { createDescription } from "./openapi.ts";
+import { createOperationRoutes } from "./operations.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
+import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
 
 /** What the API stands on. */
 export interface AppOptions {
@@ -20,28 +22,35 @@ export interface AppOptions {
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly log: Log;
-  /** Pages for people, by path. */
+  readonly limits: IngestLimits;
+  readonly access: GuardOptions;
+  /** Pages for people, by path; they need the scope `read`. */
   readonly pages?: Readonly<Record<string, Handler>>;
 }
 
 /** Creates the API. */
-export function createApp(options: AppOptions): Hono {
-  const { appender, database, log } = options;
-  const app = new Hono({ strict: true });
+export function createApp(options: AppOptions): Hono<ApiEnvironment> {
+  const { database, log } = options;
+  const app = new Hono<ApiEnvironment>({ strict: true });
+  const guard = createGuard(options.access);
   app.use(refuseUnreadableAddress);
-  route(app, "POST", "/v1/events", (c) => postEvents(c, appender));
-  route(app, "GET", "/v1/accounts", (c) => getAccounts(c, database));
-  route(app, "GET", "/v1/accounts/:id", (c) => getAccount(c, database));
-  route(app, "GET", "/v1/accounts/:id/events", (c) => getAccountEvents(c, database));
-  for (const verb of VERBS) route(app, "POST", `/v1/accounts/:id/${verb}`, (c) => postOperation(c, verb, database));
-  route(app, "GET", "/livez", (c) => c.json({ status: "ok" }));
-  route(app, "GET", "/readyz", (c) => getReadiness(c, database));
-  for (const [path, page] of Object.entries(options.pages ?? {})) route(app, "GET", path, page);
+  const routes: Route[] = [
+    ...createEventRoutes(options),
+    ...createAccountRoutes(database),
+    ...createOperationRoutes(database),
+    ...createHealthRoutes(database),
+  ];
+  routes.push(...createDescription(routes));
+  for (const { spec, access, handle } of routes) {
+    const path = spec.path.replaceAll(/\{(\w+)\}/g, ":$1");
+    register(app, { method: spec.method.toUpperCase(), path, access, handle });
+  }
+  for (const [path, handle] of Object.entries(options.pages ?? {})) {
+    register(app, { method: "GET", path, access: "read", handle: handle as unknown as Route["handle"] });
+  }
+  refuseOtherMethods(app);
   app.notFound(() => {
-    throw new InturnError(
-      "route_not_found",
-      "There is nothing at this path; the API begins at /v1/events and /v1/accounts.",
-    );
+    throw new InturnError("route_not_found", "There is nothing at this path; /openapi.json describes what there is.");
   });
   app.onError((thrown, c) => {
     const error = toInturnError(thrown);
@@ -51,30 +60,37 @@ export function createApp(options: AppOptions): Hono {
     return respondWithProblem(c, error, requestId);
   });
   return app;
+
+  /** Nothing is reachable without a rule: who registers a handler says who may call it. */
+  function register(to: typeof app, route: { method: string; path: string; access: Access; handle: Route["handle"] }) {
+    to.on(route.method, route.path, async (c) => {
+      await guard(c, route.access);
+      return await route.handle(c);
+    });
+  }
 }
 
-/** Registers a handler, and tells who comes with another method which one is right. */
-function route(app: Hono, method: "GET" | "POST", path: string, handler: Handler): void {
-  app.on(method, path, handler);
-  app.all(path, (c) => {
-    const allowed = method === "GET" ? "GET, HEAD" : method;
-    c.header("Allow", allowed);
-    throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
-  });
-}
-
-async function getReadiness(c: Context, database: Database): Promise<Response> {
-  if (await isReady(database)) return c.json({ status: "ready" });
-  throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
+/** Tells who comes with another method which ones are right. */
+function refuseOtherMethods(app: Hono<ApiEnvironment>): void {
+  const methods = new Map<string, Set<string>>();
+  for (const { path, method } of app.routes.filter((route) => route.method !== "ALL")) {
+    methods.set(path, (methods.get(path) ?? new Set()).add(method));
+  }
+  for (const [path, known] of methods) {
+    const allowed = [...known].flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+    app.all(path, (c) => {
+      c.header("Allow", allowed);
+      throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
+    });
+  }
 }
 
 /**
  * An address that no text spells, has a NUL in it, or names another host (a proxy's form), is refused before anything is
  * looked up by it.
  */
-async function refuseUnreadableAddress(c: Context, next: () => Promise<void>): Promise<void> {
-  const { incoming } = (c.env ?? {}) as { incoming?: { url?: string } };
-  if (incoming?.url?.startsWith("/") === false) {
+async function refuseUnreadableAddress(c: ApiContext, next: () => Promise<void>): Promise<void> {
+  if (c.env?.incoming?.url?.startsWith("/") === false) {
     throw new InturnError("path_invalid", "The request names a whole URL; this is no proxy: send the path alone.");
   }
   const address = c.req.url.slice(c.req.url.indexOf("/", "https://".length));

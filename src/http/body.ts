@@ -1,5 +1,5 @@
-import type { Context } from "hono";
 import { InturnError } from "../errors/error.ts";
+import type { ApiContext } from "./route.ts";
 
 /** Bytes of a request body. */
 const BODY_BYTES_MAX = 8 * 1024 * 1024;
@@ -12,7 +12,7 @@ const JSON_MEDIA_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?
  *
  * @throws InturnError `media_type_unsupported`, `body_too_large`, `body_missing`, or `json_malformed` when it is not UTF-8
  */
-export async function readJsonText(c: Context): Promise<string> {
+export async function readJsonText(c: ApiContext): Promise<string> {
   const type = c.req.header("content-type") ?? "";
   if (!JSON_MEDIA_TYPE.test(type)) {
     throw new InturnError(
@@ -41,7 +41,7 @@ export async function readJsonText(c: Context): Promise<string> {
 }
 
 /** An announced length is judged before a byte is read; without one the bytes are counted as they come. */
-async function readBytes(c: Context): Promise<ArrayBuffer | Uint8Array> {
+async function readBytes(c: ApiContext): Promise<ArrayBuffer | Uint8Array> {
   const announced = c.req.header("content-length");
   if (announced !== undefined) {
     if (Number(announced) > BODY_BYTES_MAX) throw tooLarge();

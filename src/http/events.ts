@@ -1,5 +1,4 @@
-import type { Context } from "hono";
-import * as z from "zod";
+import { z } from "@hono/zod-openapi";
 import {
   ACCOUNT_ID_LENGTH_MAX,
   APPEND_EVENTS_MAX,
@@ -11,6 +10,8 @@ import type { Appender } from "../engine/append.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 import { readJsonText } from "./body.ts";
 import { parseExactJson } from "./json.ts";
+import { problemResponses } from "./problem.ts";
+import type { ApiContext, Route } from "./route.ts";
 
 /** Text of one line: no control characters, so that an id looks in a log like what it is. */
 const line = (lengthMax: number) =>
@@ -34,8 +35,54 @@ const eventSchema = z.strictObject({
 
 const batchSchema = z.array(eventSchema).min(1);
 
+/** How much one request may carry. */
+export interface IngestLimits {
+  readonly batchEventsMax: number;
+  readonly bodyBytesMax: number;
+  readonly dataDepthMax: number;
+  readonly idLengthMax: number;
+}
+
+/** Sending events. */
+export function createEventRoutes(options: { appender: Appender; limits: IngestLimits }): Route[] {
+  return [
+    {
+      spec: {
+        method: "post",
+        path: "/v1/events",
+        operationId: "sendEvents",
+        summary: "Send one event or many",
+        tags: ["Events"],
+        request: {
+          body: { required: true, content: { "application/json": { schema: z.union([eventSchema, batchSchema]) } } },
+        },
+        responses: {
+          202: { description: "Stored.", content: { "application/json": { schema: z.looseObject({}) } } },
+          ...problemResponses(
+            "body_missing",
+            "body_incomplete",
+            "json_malformed",
+            "body_too_large",
+            "media_type_unsupported",
+            "event_invalid",
+            "event_id_reused",
+            "seq_unexpected",
+            "account_full",
+            "backlog_full",
+            "overloaded",
+            "account_locked",
+            "database_unavailable",
+          ),
+        },
+      },
+      access: "ingest",
+      handle: (c) => postEvents(c, options.appender),
+    },
+  ];
+}
+
 /** `POST /v1/events`: one event or an array. Answers 202 once they are stored, each with its place in its account. */
-export async function postEvents(c: Context, appender: Appender): Promise<Response> {
+async function postEvents(c: ApiContext, appender: Appender): Promise<Response> {
   const body = parseExactJson(await readJsonText(c));
   if (Array.isArray(body)) {
     // Before each item is looked at: a million of them would take seconds.
@@ -81,5 +128,7 @@ function toNewEvent(event: z.output<typeof eventSchema>): NewEvent {
     type: event.type ?? null,
     id: event.id ?? null,
     occurredAt: event.time ?? null,
+    metadata: null,
+    expectedSeq: null,
   };
 }

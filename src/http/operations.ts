@@ -1,11 +1,12 @@
-import type { Context } from "hono";
-import * as z from "zod";
+import { z } from "@hono/zod-openapi";
 import type { Database } from "../db/pool.ts";
-import type { Verb } from "../domain/account.ts";
+import { VERBS, type Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
 import { readJsonText } from "./body.ts";
 import { parseExactJson } from "./json.ts";
+import { problemResponses } from "./problem.ts";
+import type { ApiContext, Route } from "./route.ts";
 
 /** Characters of a name and of a reason; the database keeps no more. */
 const LENGTH_MAX = { who: 200, why: 2_000 };
@@ -26,11 +27,60 @@ const SCHEMAS = {
   replay: reasonSchema.extend({ seq: seqSchema }),
 } satisfies Record<Verb, z.ZodType>;
 
+const SUMMARIES: Record<Verb, string> = {
+  pause: "Let nobody start an event of this account until it is resumed",
+  resume: "End a pause",
+  retry: "Try the account's first waiting event again now",
+  skip: "Leave the account's first waiting event out",
+  redrive: "Hand a dead letter out again",
+  replay: "Handle every event from a seq on again",
+};
+
+const operatedSchema = z.object({
+  accountId: z.string(),
+  verb: z.enum(VERBS),
+  state: z.string(),
+  seq: z.int(),
+});
+
+/** The operator's verbs, each an operation of its own. */
+export function createOperationRoutes(database: Database): Route[] {
+  return VERBS.map((verb) => ({
+    spec: {
+      method: "post",
+      path: `/v1/accounts/{id}/${verb}`,
+      operationId: verb,
+      summary: SUMMARIES[verb],
+      tags: ["Operations"],
+      request: {
+        params: z.object({ id: z.string() }),
+        body: { content: { "application/json": { schema: SCHEMAS[verb] } } },
+      },
+      responses: {
+        200: { description: "Carried out.", content: { "application/json": { schema: operatedSchema } } },
+        ...problemResponses(
+          "operation_invalid",
+          "account_not_found",
+          "account_running",
+          "account_locked",
+          "origin_refused",
+          "json_malformed",
+          "body_too_large",
+          "media_type_unsupported",
+          "database_unavailable",
+        ),
+      },
+    },
+    access: "operate",
+    handle: (c) => postOperation(c, verb, database),
+  }));
+}
+
 /**
  * `POST /v1/accounts/{id}/{verb}`, with `{who?, why?}`, for `redrive` and `replay` also `seq`. Answers 200 with the
  * account's state and the event that it was about; 409 when the account is not as the verb needs it.
  */
-export async function postOperation(c: Context, verb: Verb, database: Database): Promise<Response> {
+async function postOperation(c: ApiContext, verb: Verb, database: Database): Promise<Response> {
   refuseOtherSites(c);
   const accountId = c.req.param("id") ?? "";
   const checked = SCHEMAS[verb].safeParse(await readOptionalJson(c));
@@ -46,13 +96,13 @@ export async function postOperation(c: Context, verb: Verb, database: Database):
 }
 
 /** A verb that needs no more than its name may come without a body. */
-async function readOptionalJson(c: Context): Promise<unknown> {
+async function readOptionalJson(c: ApiContext): Promise<unknown> {
   const isEmpty = c.req.header("content-length") === "0" || c.req.raw.body === null;
   return isEmpty ? {} : parseExactJson(await readJsonText(c));
 }
 
 /** A page of another site, open in somebody's browser, must not operate the API that this browser can reach. */
-function refuseOtherSites(c: Context): void {
+function refuseOtherSites(c: ApiContext): void {
   const site = c.req.header("sec-fetch-site");
   if (site === undefined || site === "same-origin" || site === "none") return;
   throw new InturnError("origin_refused", "This request comes from a page of another site; nothing was changed.");

@@ -1,12 +1,25 @@
 /**
  * Errors over HTTP: RFC 9457 problem documents with a stable `code`. The status of each code is chosen here and nowhere else.
  */
-import type { Context } from "hono";
+import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { isBadData, isLocked, isNotMigrated, isUnavailable } from "../errors/database.ts";
-import { type ErrorCode, InturnError } from "../errors/error.ts";
+import { ERROR_CODES, type ErrorCode, InturnError } from "../errors/error.ts";
+import type { ApiContext } from "./route.ts";
 
 const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
+  key_missing: 401,
+  key_invalid: 401,
+  signature_invalid: 401,
+  scope_missing: 403,
+  source_not_found: 404,
+  event_not_found: 404,
+  event_id_reused: 409,
+  seq_unexpected: 409,
+  host_refused: 421,
+  account_full: 429,
+  rate_exceeded: 429,
+  backlog_full: 503,
   body_missing: 400,
   body_incomplete: 400,
   json_malformed: 400,
@@ -34,18 +47,21 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
 
 const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
   413: "Content Too Large",
   415: "Unsupported Media Type",
+  421: "Misdirected Request",
   422: "Unprocessable Content",
+  429: "Too Many Requests",
   500: "Internal Server Error",
   503: "Service Unavailable",
 };
 
-/** How long a client that met a 503 should wait. */
+/** How long a client that met a 429 or 503 should wait, unless the error knows better. */
 const RETRY_AFTER_SECONDS = 1;
 
 /** What a thrown value means to a client: an error of ours as it is, the database's by its code, anything else as `internal`. */
@@ -82,11 +98,49 @@ export function toInturnError(error: unknown): InturnError {
   );
 }
 
+/** The status that tells of a code. */
+export function statusOf(code: ErrorCode): ContentfulStatusCode {
+  return STATUS[code] ?? 500;
+}
+
+/** A problem document, as the API's description shows it. */
+export const problemSchema = z
+  .looseObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.enum(ERROR_CODES),
+    detail: z.string(),
+    requestId: z.string(),
+    errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
+  })
+  .openapi("Problem");
+
+/** The responses of the API's description for these codes, and for those that any request may meet. */
+export function problemResponses(...codes: ErrorCode[]): RouteConfig["responses"] {
+  const all = new Set<ErrorCode>([...codes, ...ANYWHERE]);
+  const responses: RouteConfig["responses"] = {};
+  for (const status of new Set([...all].map(statusOf))) {
+    const named = [...all].filter((code) => statusOf(code) === status);
+    responses[status] = {
+      description: `${TITLE[status]}: ${named.map((code) => `\`${code}\``).join(", ")}`,
+      content: { "application/problem+json": { schema: problemSchema } },
+    };
+  }
+  return responses;
+}
+
+/** Codes that any request may meet. */
+const ANYWHERE: readonly ErrorCode[] = ["path_invalid", "query_invalid", "host_refused", "internal"];
+
 /** Answers with the problem document of an error. */
-export function respondWithProblem(c: Context, error: InturnError, requestId: string): Response {
-  const status = STATUS[error.code] ?? 500;
-  if (status === 503) c.header("Retry-After", String(RETRY_AFTER_SECONDS));
+export function respondWithProblem(c: ApiContext, error: InturnError, requestId: string): Response {
+  const status = statusOf(error.code);
+  if (status === 429 || status === 503) {
+    c.header("Retry-After", String(error.data["retryAfterSeconds"] ?? RETRY_AFTER_SECONDS));
+  }
   const problem = {
+    ...error.data,
     type: "about:blank",
     title: TITLE[status],
     status,

@@ -44,7 +44,14 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     lockMsMax: LOCK_MS_MAX,
     onError: (error) => log.warn({ err: error }, "a database connection broke"),
   });
-  const app = createApp({ appender: createAppender(database), database, log, pages: createResultsPages(database) });
+  const app = createApp({
+    appender: createAppender(database, settings),
+    database,
+    log,
+    limits: settings,
+    access: { isLocal: true },
+    pages: createResultsPages(database),
+  });
   const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
   const server = serve(
     {

@@ -2,13 +2,13 @@
  * A worker for tests that call the engine by themselves: turns without graphile-worker around them.
  */
 import { randomUUID } from "node:crypto";
-import { appendEvents } from "../../src/db/append.ts";
 import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
 import type { TurnOptions } from "../../src/engine/holding.ts";
 import { createLedger, type Ledger } from "../../src/engine/ledger.ts";
 import { createTransactions } from "../../src/engine/transactions.ts";
 import { createLog } from "../../src/log/log.ts";
+import { appendEvents, newEvent } from "./append.ts";
 import type { TestDatabase } from "./database.ts";
 
 const log = createLog({ level: "silent", name: "test" });
@@ -74,7 +74,7 @@ export async function createTestWorker(
 export async function appendTo(db: TestDatabase, ...accountIds: string[]): Promise<void> {
   await appendEvents(
     db.database,
-    accountIds.map((accountId) => ({ accountId, data: "{}", type: null, id: null, occurredAt: null })),
+    accountIds.map((accountId) => newEvent({ accountId, data: "{}" })),
   );
 }
 

@@ -1,0 +1,43 @@
+import { z } from "@hono/zod-openapi";
+import type { Database } from "../db/pool.ts";
+import { isReady } from "../db/progress.ts";
+import { InturnError } from "../errors/error.ts";
+import { problemResponses } from "./problem.ts";
+import type { ApiContext, Route } from "./route.ts";
+
+const statusSchema = z.object({ status: z.string() }).openapi("Status");
+
+/** `GET /livez` and `GET /readyz`, for whoever looks after the process. */
+export function createHealthRoutes(database: Database): Route[] {
+  const spec = (path: string, operationId: string, summary: string) => ({
+    method: "get" as const,
+    path,
+    operationId,
+    summary,
+    tags: ["Health"],
+  });
+  const ok = { description: "Yes.", content: { "application/json": { schema: statusSchema } } };
+  return [
+    {
+      spec: {
+        ...spec("/livez", "getLiveness", "Whether the process answers"),
+        responses: { 200: ok, ...problemResponses() },
+      },
+      access: "open",
+      handle: (c) => c.json({ status: "ok" }),
+    },
+    {
+      spec: {
+        ...spec("/readyz", "getReadiness", "Whether events can be stored"),
+        responses: { 200: ok, ...problemResponses("database_unavailable", "database_not_migrated") },
+      },
+      access: "open",
+      handle: (c) => getReadiness(c, database),
+    },
+  ];
+}
+
+async function getReadiness(c: ApiContext, database: Database): Promise<Response> {
+  if (await isReady(database)) return c.json({ status: "ready" });
+  throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
+}

@@ -1,0 +1,23 @@
+import type { HttpBindings } from "@hono/node-server";
+import type { RouteConfig } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Caller, Scope } from "../domain/access.ts";
+
+/** Who may call an operation: a key with this scope, anybody, or who signs the body. */
+export type Access = Scope | "open" | "signed";
+
+/** What a request carries: node's own objects, and who sends it, once that is known. */
+export interface ApiEnvironment {
+  Bindings: HttpBindings;
+  Variables: { caller: Caller };
+}
+
+/** A request under way. */
+export type ApiContext = Context<ApiEnvironment>;
+
+/** One operation of the API: what its description says, who may call it, and what it does. */
+export interface Route {
+  readonly spec: RouteConfig & { readonly operationId: string };
+  readonly access: Access;
+  readonly handle: (c: ApiContext) => Promise<Response> | Response;
+}

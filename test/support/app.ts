@@ -1,0 +1,20 @@
+import { readSettings } from "../../src/config/settings.ts";
+import { createResultsPages } from "../../src/dashboard/results.ts";
+import type { Database } from "../../src/db/pool.ts";
+import { createAppender } from "../../src/engine/append.ts";
+import { type AppOptions, createApp } from "../../src/http/app.ts";
+import { createLog } from "../../src/log/log.ts";
+import { NO_CAPS } from "./append.ts";
+
+/** The API over a database, with default limits, open to everybody, unless told. */
+export function createTestApp(database: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
+  return createApp({
+    appender: createAppender(database, NO_CAPS),
+    database,
+    log: createLog({ level: "silent", name: "test" }),
+    limits: readSettings({}),
+    access: { isLocal: true },
+    pages: createResultsPages(database),
+    ...options,
+  });
+}
