@@ -6,6 +6,7 @@ import { createDemoCommand } from "./demo.ts";
 import { createLoadCommand } from "./load.ts";
 import { createMigrateCommand } from "./migrate.ts";
 import { createOperatorCommands } from "./operate.ts";
+import { createPruneCommand } from "./prune.ts";
 import { createServeCommand } from "./serve.ts";
 import { createStartCommand } from "./start.ts";
 import { createVerifyCommand } from "./verify.ts";
@@ -19,6 +20,7 @@ const COMMANDS = [
   createMigrateCommand,
   createLoadCommand,
   createVerifyCommand,
+  createPruneCommand,
 ];
 
 /** The whole program; its commands end the process only by returning or throwing. */

@@ -122,6 +122,11 @@ const SETTINGS = {
     schema: wholeNumber(1, 100_000).default(2_000),
     description: "how many HTTP connections one server takes; more are closed at once",
   },
+  keepDays: {
+    variable: "INTURN_KEEP_DAYS",
+    schema: wholeNumber(0, 36_500).default(0),
+    description: "how many days settled events and their ids are kept, dead letters longer; 0 keeps them for ever",
+  },
   logLevel: {
     variable: "LOG_LEVEL",
     schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),

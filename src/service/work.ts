@@ -31,9 +31,9 @@ const RETRY_MS = 500;
 export async function composeWorker(options: WorkOptions): Promise<PresetOptions> {
   const { settings, databaseUrl, log } = options;
   const { handler, eventTypes } = await readHandler(settings);
-  const { concurrency, leaseMs, shutdownMs } = settings;
+  const { concurrency, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
-  const worker = new Worker({ databaseUrl, handler, ruleOf, log, concurrency, leaseMs, shutdownMs });
+  const worker = new Worker({ databaseUrl, handler, ruleOf, log, concurrency, leaseMs, shutdownMs, keepDays });
   return { worker, databaseUrl, concurrency, shutdownMs, log };
 }
 

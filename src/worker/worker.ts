@@ -13,6 +13,7 @@ import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
+import { createPruning } from "../engine/prune.ts";
 import { every, giveBackStrays, reconcilePass, wakePass } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
@@ -31,6 +32,8 @@ export interface WorkerOptions {
   readonly leaseMs: number;
   /** How long a stop waits for the events in hand. */
   readonly shutdownMs: number;
+  /** How long settled events are kept; 0 keeps them for ever. */
+  readonly keepDays: number;
 }
 
 /** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; two are for recovery. */
@@ -183,7 +186,7 @@ export class Worker {
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency, leaseMs } = this.#options;
+    const { log, concurrency, leaseMs, keepDays } = this.#options;
     await this.#life.begin();
     this.#stopWatchdog = startWatchdog(leaseMs);
     const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
@@ -192,6 +195,7 @@ export class Worker {
       every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
       every({ ...loop, name: "waking the forgotten" }, () => wakePass({ database: this.#database, log })),
       every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(this.#database).then(() => SWEEP_MS)),
+      every({ ...loop, name: "pruning" }, createPruning({ database: this.#database, keepDays })),
     ];
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
   }

@@ -1,0 +1,39 @@
+import { Command } from "commander";
+import { readSettings } from "../config/settings.ts";
+import { pruneOnce } from "../service/prune.ts";
+import { jsonOption, wholeNumberOption } from "./options.ts";
+import { formatNumber, print, say } from "./output.ts";
+
+/** `prune`: deletes what was settled long ago. */
+export function createPruneCommand(): Command {
+  return new Command("prune")
+    .description("delete events that were settled long ago, and forget their ids; dead letters stay")
+    .addOption(
+      wholeNumberOption("--keep-days <days>", "keep what was settled in the last days", {
+        least: 1,
+        most: 36_500,
+      }).makeOptionMandatory(),
+    )
+    .addOption(jsonOption())
+    .action(async (flags: { keepDays: number; json?: boolean }) => {
+      const events = await pruneOnce({
+        settings: readSettings(process.env),
+        keepDays: flags.keepDays,
+        say,
+        onProgress: createTicker(),
+      });
+      print(flags.json === true ? JSON.stringify({ events }) : `${formatNumber(events)} events are no longer kept.`);
+    });
+}
+
+/** Where nobody knows how much there is, a line now and then says how far it is. */
+const LINE_INTERVAL_MS = 5_000;
+
+function createTicker(): (events: number) => void {
+  let lastMs = performance.now();
+  return (events) => {
+    if (performance.now() - lastMs < LINE_INTERVAL_MS) return;
+    lastMs = performance.now();
+    say(`pruned ${formatNumber(events)} events so far`);
+  };
+}
