@@ -90,7 +90,9 @@ test(
              array_agg(seq order by seq)::integer[] as seqs
            from inturn.events group by 1 order by 1`,
         );
-        const expected = [...model.accounts].filter(([, events]) => events.length > 0).toSorted();
+        const expected = [...model.accounts]
+          .filter(([, events]) => events.length > 0)
+          .toSorted(([a], [b]) => (a < b ? -1 : 1));
         assert.deepEqual(
           stored.map(({ account_id, events, seqs }) => [account_id, events, seqs]),
           expected.map(([accountId, events]) => [accountId, events, oneTo(events.length)]),

@@ -4,10 +4,11 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
-import { RECONCILE_ACCOUNTS_MAX, reconcileOnce, wakeForgotten } from "../db/reconcile.ts";
+import { RECONCILE_ACCOUNTS_MAX, reconcileOnce, sweepJobs, wakeForgotten } from "../db/reconcile.ts";
 import { listHeldLeases } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
 import type { Ledger } from "./ledger.ts";
+import { createPruning } from "./prune.ts";
 
 /** Between two passes, at least. */
 const RECONCILE_INTERVAL_MS = 400;
@@ -18,14 +19,22 @@ const REST_PER_WORK = 3;
 /** A lease this old belongs to a turn, or to nobody. */
 const STRAY_MS = 1_000;
 
+/** Between two sweeps of graphile-worker's jobs. */
+const SWEEP_MS = 60_000;
+
+/** How a loop goes on, and how it ends. */
+export interface LoopOptions {
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  /** The wait after a pass that failed. */
+  readonly onErrorMs: number;
+}
+
 /**
  * Calls `pass` again and again until the signal aborts. A pass answers how long to wait for the next one. One that
  * fails is logged and tried again: a loop of recovery that can die is no recovery.
  */
-export async function every(
-  options: { signal: AbortSignal; log: Log; name: string; onErrorMs: number },
-  pass: () => Promise<number>,
-): Promise<void> {
+export async function every(options: LoopOptions & { name: string }, pass: () => Promise<number>): Promise<void> {
   const { signal, log, name, onErrorMs } = options;
   while (!signal.aborted) {
     const waitMs = await pass().catch((error: unknown) => {
@@ -45,8 +54,22 @@ export async function reconcilePass(options: { database: Database; log: Log; bur
   return Math.max(reconciled.takenOver, reconciled.unparked) >= RECONCILE_ACCOUNTS_MAX ? 0 : RECONCILE_INTERVAL_MS;
 }
 
+/**
+ * The loops of a worker that need to know nothing of it: each resolves when the signal aborts.
+ *
+ * @param options.keepDays how long settled events are kept; 0 keeps them for ever
+ */
+export function keepUp(options: LoopOptions & { database: Database; keepDays: number }): Promise<void>[] {
+  const { database, keepDays, ...loop } = options;
+  return [
+    every({ ...loop, name: "waking the forgotten" }, () => wakePass({ database, log: loop.log })),
+    every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(database).then(() => SWEEP_MS)),
+    every({ ...loop, name: "pruning" }, createPruning({ database, keepDays })),
+  ];
+}
+
 /** Wakes the forgotten once. Returns the ms to wait before the next pass. */
-export async function wakePass(options: { database: Database; log: Log }): Promise<number> {
+async function wakePass(options: { database: Database; log: Log }): Promise<number> {
   const startedMs = performance.now();
   const woken = await wakeForgotten(options.database);
   if (woken > 0) options.log.warn({ woken }, "woke accounts whose wake-up had got lost");

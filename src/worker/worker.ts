@@ -7,14 +7,13 @@ import { once, setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, openDatabase } from "../db/pool.ts";
-import { sweepJobs, unlockJobs } from "../db/reconcile.ts";
+import { unlockJobs } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
-import { createPruning } from "../engine/prune.ts";
-import { every, giveBackStrays, reconcilePass, wakePass } from "../engine/recover.ts";
+import { every, giveBackStrays, keepUp, reconcilePass } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
@@ -53,9 +52,6 @@ const TRANSACTION_WAIT_MS_MAX = 60_000;
 
 /** Between two tries of a recovery loop that failed. */
 const RECOVERY_RETRY_MS = 300;
-
-/** Between two sweeps of graphile-worker's jobs. */
-const SWEEP_MS = 60_000;
 
 /** Handlers that are interrupted have this long to come to their end before their accounts are given back. */
 const INTERRUPTED_MS_MAX = 500;
@@ -193,9 +189,7 @@ export class Worker {
     this.#loops = [
       every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
       every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
-      every({ ...loop, name: "waking the forgotten" }, () => wakePass({ database: this.#database, log })),
-      every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(this.#database).then(() => SWEEP_MS)),
-      every({ ...loop, name: "pruning" }, createPruning({ database: this.#database, keepDays })),
+      ...keepUp({ ...loop, database: this.#database, keepDays }),
     ];
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
   }
