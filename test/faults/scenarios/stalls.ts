@@ -132,11 +132,8 @@ export const manySignals: Scenario = {
   promise: "a forced stop gives the leases back; SIGHUP stops in peace; a closed output harms nobody",
   async run(bench) {
     const verbose = { environment: { LOG_LEVEL: "debug", INTURN_SHUTDOWN_MS: "30000" } };
-    const [[forced, hungUp, mute]] = await Promise.all([
-      bench.start({ workers: 3 }, verbose),
-      bench.start({ servers: 1, workers: 1 }),
-    ]);
-    if (forced === undefined || hungUp === undefined || mute === undefined) return;
+    const [[mute]] = await Promise.all([bench.start({ workers: 3 }, verbose), bench.start({ servers: 1, workers: 1 })]);
+    if (mute === undefined) return;
     sendSlowTraffic(bench, { eventsPerAccount: 10, overMs: 2_000, mayBeDeaf: false });
     mute.process.child.stdout?.destroy();
     mute.process.child.stderr?.destroy();
@@ -147,7 +144,11 @@ export const manySignals: Scenario = {
       overMs: 0,
       behaviourOf: (_account, n) => ({ ms: n === 1 ? 3_000 : 0 }),
     });
-    await sleep(bench.random.int(300, 1_000));
+    const { pid } = await bench.untilInHand((call) => call.account === "patient");
+    await sleep(bench.random.int(0, 500));
+    const forced = bench.workers.find((worker) => worker.process.child.pid === pid);
+    const hungUp = bench.workers.find((worker) => worker !== forced && worker !== mute);
+    if (forced === undefined || hungUp === undefined) throw new Error(`process ${pid} is no worker of this run`);
     forced.isDismissed = true;
     bench.expectTakeover(forced, 2_000);
     for (let i = 0; i < 5; i++) {
