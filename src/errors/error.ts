@@ -15,6 +15,7 @@ export const ERROR_CODES = [
   "event_invalid",
   "query_invalid",
   "path_invalid",
+  "header_invalid",
   "body_missing",
   "body_incomplete",
   "body_too_large",

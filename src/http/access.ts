@@ -1,4 +1,5 @@
 import type { Caller } from "../domain/access.ts";
+import type { NewEvent } from "../domain/event.ts";
 import type { Access, ApiContext } from "./route.ts";
 
 /** What the guard stands on. */
@@ -22,3 +23,6 @@ const ANYBODY: Caller = {
 export function createGuard(_options: GuardOptions): Guard {
   return (c) => c.set("caller", ANYBODY);
 }
+
+/** Whether the caller may store these events. */
+export function admit(_c: ApiContext, _events: readonly NewEvent[]): void {}

@@ -9,7 +9,9 @@ import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { createGuard, type GuardOptions } from "./access.ts";
 import { createAccountRoutes } from "./accounts.ts";
-import { createEventRoutes, type IngestLimits } from "./events.ts";
+import { BodyBudget } from "./body.ts";
+import type { IngestLimits } from "./event-schema.ts";
+import { createEventRoutes } from "./events.ts";
 import { createHealthRoutes } from "./health.ts";
 import { createDescription } from "./openapi.ts";
 import { createOperationRoutes } from "./operations.ts";
@@ -35,7 +37,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   const guard = createGuard(options.access);
   app.use(refuseUnreadableAddress);
   const routes: Route[] = [
-    ...createEventRoutes(options),
+    ...createEventRoutes({ ...options, budget: new BodyBudget() }),
     ...createAccountRoutes(database),
     ...createOperationRoutes(database),
     ...createHealthRoutes(database),

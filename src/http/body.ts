@@ -1,38 +1,89 @@
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
 
-/** Bytes of a request body. */
-const BODY_BYTES_MAX = 8 * 1024 * 1024;
+/** What all request bodies of a process may take together: thousands of senders must not take its memory. */
+const BODIES_BYTES_MAX = 256 * 1_048_576;
 
-/** `application/json`, and no character set other than the only one that JSON has. */
-const JSON_MEDIA_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?$/i;
+/** Memory for bodies, taken while they are read and given back when their request is done. */
+export class BodyBudget {
+  #taken = 0;
+
+  /** @throws InturnError `overloaded` when there is not enough left */
+  take(bytes: number): void {
+    if (this.#taken + bytes > BODIES_BYTES_MAX) {
+      throw new InturnError("overloaded", "Too many large requests are under way; try again shortly.");
+    }
+    this.#taken += bytes;
+  }
+
+  give(bytes: number): void {
+    this.#taken -= bytes;
+  }
+}
+
+/** How much a body may have, and the memory that it comes out of. */
+export interface BodyLimits {
+  readonly bodyBytesMax: number;
+  readonly budget: BodyBudget;
+}
 
 /**
- * Reads the text of a JSON request body.
+ * Reads the body and hands it to `work`; it counts as memory until that is done. An announced length is judged before a byte
+ * is read; without one the bytes are counted as they come.
  *
- * @throws InturnError `media_type_unsupported`, `body_too_large`, `body_missing`, or `json_malformed` when it is not UTF-8
+ * @throws InturnError `body_too_large`, `body_incomplete` when the sender went away, `overloaded`, and what `work` throws
  */
-export async function readJsonText(c: ApiContext): Promise<string> {
-  const type = c.req.header("content-type") ?? "";
-  if (!JSON_MEDIA_TYPE.test(type)) {
-    throw new InturnError(
-      "media_type_unsupported",
-      `Send Content-Type: application/json (in UTF-8), not ${JSON.stringify(type)}.`,
-    );
+export async function withBody<Result>(
+  c: ApiContext,
+  limits: BodyLimits,
+  work: (body: Uint8Array) => Promise<Result>,
+): Promise<Result> {
+  const { bodyBytesMax, budget } = limits;
+  const announced = c.req.header("content-length");
+  if (announced !== undefined && Number(announced) > bodyBytesMax) throw tooLarge(bodyBytesMax);
+  let taken = 0;
+  const take = (bytes: number) => {
+    budget.take(bytes);
+    taken += bytes;
+  };
+  try {
+    if (announced === undefined) return await work(await readChunks(c, bodyBytesMax, take));
+    take(Number(announced));
+    return await work(new Uint8Array(await c.req.arrayBuffer().catch(refuseIncomplete)));
+  } finally {
+    budget.give(taken);
   }
-  const encoding = c.req.header("content-encoding");
-  if (encoding !== undefined && encoding !== "identity") {
-    throw new InturnError(
-      "media_type_unsupported",
-      `Send the body as it is: Content-Encoding ${JSON.stringify(encoding)} is not understood.`,
-    );
+}
+
+async function readChunks(c: ApiContext, bytesMax: number, take: (bytes: number) => void): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of readBodyChunks(c)) {
+    size += chunk.byteLength;
+    if (size > bytesMax) throw tooLarge(bytesMax);
+    take(chunk.byteLength);
+    chunks.push(chunk);
   }
-  const bytes = await readBytes(c).catch((cause: unknown) => {
-    if (cause instanceof InturnError) throw cause;
-    throw new InturnError("body_incomplete", "The request ended before its body did; nothing was stored.", { cause });
-  });
-  if (bytes.byteLength === 0)
-    throw new InturnError("body_missing", "The request has no body; send one event or an array of events.");
+  return Buffer.concat(chunks);
+}
+
+/** The body as it comes. */
+export async function* readBodyChunks(c: ApiContext): AsyncGenerator<Uint8Array> {
+  const body = (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>;
+  const chunks = body[Symbol.asyncIterator]();
+  for (;;) {
+    const { value, done } = await chunks.next().catch(refuseIncomplete);
+    if (done === true) return;
+    yield value as Uint8Array;
+  }
+}
+
+function refuseIncomplete(cause: unknown): never {
+  throw new InturnError("body_incomplete", "The request ended before its body did.", { cause });
+}
+
+/** The text of UTF-8 bytes; a byte-order mark is left out. @throws InturnError `json_malformed` */
+export function decodeUtf8(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
@@ -40,23 +91,12 @@ export async function readJsonText(c: ApiContext): Promise<string> {
   }
 }
 
-/** An announced length is judged before a byte is read; without one the bytes are counted as they come. */
-async function readBytes(c: ApiContext): Promise<ArrayBuffer | Uint8Array> {
-  const announced = c.req.header("content-length");
-  if (announced !== undefined) {
-    if (Number(announced) > BODY_BYTES_MAX) throw tooLarge();
-    return await c.req.arrayBuffer();
-  }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > BODY_BYTES_MAX) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+/** @param bytesMax of a body, or of a line of one */
+export function tooLarge(bytesMax: number, what = "A request body"): InturnError {
+  return new InturnError("body_too_large", `${what} may have ${bytesMax} bytes at most; send less at once.`);
 }
 
-function tooLarge(): InturnError {
-  return new InturnError("body_too_large", `A request body may have ${BODY_BYTES_MAX} bytes at most; split the batch.`);
+/** The error for a request without the body that it needs. */
+export function bodyMissing(): InturnError {
+  return new InturnError("body_missing", "The request has no body; send one event or many.");
 }

@@ -1,50 +1,52 @@
-import { z } from "@hono/zod-openapi";
-import {
-  ACCOUNT_ID_LENGTH_MAX,
-  APPEND_EVENTS_MAX,
-  EVENT_ID_LENGTH_MAX,
-  EVENT_TYPE_LENGTH_MAX,
-  type NewEvent,
-} from "../domain/event.ts";
+/**
+ * Sending events: `POST /v1/events`, and `POST /v1/accounts/{id}/events` for one account.
+ */
+import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Appender } from "../engine/append.ts";
-import { type Fault, InturnError } from "../errors/error.ts";
-import { readJsonText } from "./body.ts";
-import { parseExactJson } from "./json.ts";
+import { InturnError } from "../errors/error.ts";
+import { admit } from "./access.ts";
+import { appendEvents } from "./append.ts";
+import { BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, withBody } from "./body.ts";
+import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
+import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
+import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";
+import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
+import { NDJSON_TYPES, ndjsonAnswerSchema, takeLines } from "./ndjson.ts";
 import { problemResponses } from "./problem.ts";
 import type { ApiContext, Route } from "./route.ts";
 
-/** Text of one line: no control characters, so that an id looks in a log like what it is. */
-const line = (lengthMax: number) =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  z
-    .string()
-    .min(1)
-    .max(lengthMax)
-    .regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters");
+/** The answer for one stored event. */
+export const appendedSchema = z
+  .object({
+    accountId: z.string(),
+    seq: z.int().openapi({ description: "The event's place in its account: 1, 2, 3, …" }),
+    duplicate: z
+      .boolean()
+      .openapi({ description: "Whether it had been stored before; then `seq` is the first copy's." }),
+  })
+  .openapi("Appended");
 
-const eventSchema = z.strictObject({
-  accountId: line(ACCOUNT_ID_LENGTH_MAX),
-  type: line(EVENT_TYPE_LENGTH_MAX).optional(),
-  data: z.unknown().refine((data) => data !== undefined, "is required; it may be any JSON value"),
-  id: line(EVENT_ID_LENGTH_MAX).optional(),
-  time: z.iso
-    .datetime({ offset: true })
-    .refine((time) => !/^0000|[+-](?:1[6-9]|2\d):\d\d$/.test(time), "must be a time that PostgreSQL knows")
-    .optional(),
-});
+/** What the routes stand on. */
+export interface EventRouteOptions {
+  readonly appender: Appender;
+  readonly limits: IngestLimits;
+  /** Shared by all routes that read large bodies. */
+  readonly budget: BodyBudget;
+}
 
-const batchSchema = z.array(eventSchema).min(1);
-
-/** How much one request may carry. */
-export interface IngestLimits {
-  readonly batchEventsMax: number;
-  readonly bodyBytesMax: number;
-  readonly dataDepthMax: number;
-  readonly idLengthMax: number;
+interface Door {
+  readonly appender: Appender;
+  readonly limits: IngestLimits & BodyLimits;
+  readonly json: JsonEvents;
+  readonly cloudEvents: CloudEvents;
 }
 
 /** Sending events. */
-export function createEventRoutes(options: { appender: Appender; limits: IngestLimits }): Route[] {
+export function createEventRoutes(options: EventRouteOptions): Route[] {
+  const { appender, budget } = options;
+  const limits = { ...options.limits, budget };
+  const door = { appender, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
+  const idSchema = lineSchema(limits.idLengthMax);
   return [
     {
       spec: {
@@ -52,83 +54,136 @@ export function createEventRoutes(options: { appender: Appender; limits: IngestL
         path: "/v1/events",
         operationId: "sendEvents",
         summary: "Send one event or many",
-        tags: ["Events"],
-        request: {
-          body: { required: true, content: { "application/json": { schema: z.union([eventSchema, batchSchema]) } } },
-        },
-        responses: {
-          202: { description: "Stored.", content: { "application/json": { schema: z.looseObject({}) } } },
-          ...problemResponses(
-            "body_missing",
-            "body_incomplete",
-            "json_malformed",
-            "body_too_large",
-            "media_type_unsupported",
-            "event_invalid",
-            "event_id_reused",
-            "seq_unexpected",
-            "account_full",
-            "backlog_full",
-            "overloaded",
-            "account_locked",
-            "database_unavailable",
-          ),
-        },
+        ...describe(door, "needed"),
       },
       access: "ingest",
-      handle: (c) => postEvents(c, options.appender),
+      handle: (c) => postEvents(c, door, undefined),
+    },
+    {
+      spec: {
+        method: "post",
+        path: "/v1/accounts/{id}/events",
+        operationId: "sendAccountEvents",
+        summary: "Send events of one account",
+        ...describe(door, "known", z.object({ id: idSchema })),
+      },
+      access: "ingest",
+      handle: (c) =>
+        postEvents(c, door, check(z.object({ accountId: idSchema }), { accountId: c.req.param("id") }).accountId),
     },
   ];
 }
 
-/** `POST /v1/events`: one event or an array. Answers 202 once they are stored, each with its place in its account. */
-async function postEvents(c: ApiContext, appender: Appender): Promise<Response> {
-  const body = parseExactJson(await readJsonText(c));
-  if (Array.isArray(body)) {
-    // Before each item is looked at: a million of them would take seconds.
-    if (body.length > APPEND_EVENTS_MAX) throw tooMany(body.length);
-    const events = await appender.append(check(batchSchema, body).map(toNewEvent));
-    return c.json({ events }, 202);
-  }
-  const [appended] = await appender.append([toNewEvent(check(eventSchema, body))]);
-  return c.json(appended, 202);
+const CODES = [
+  "body_missing",
+  "body_incomplete",
+  "header_invalid",
+  "json_malformed",
+  "account_not_found",
+  "event_id_reused",
+  "seq_unexpected",
+  "body_too_large",
+  "media_type_unsupported",
+  "event_invalid",
+  "rate_exceeded",
+  "account_full",
+  "backlog_full",
+  "overloaded",
+  "account_locked",
+  "database_unavailable",
+  "database_not_migrated",
+] as const;
+
+function describe(
+  door: Door,
+  accountIs: "needed" | "known",
+  params?: z.ZodObject,
+): Pick<RouteConfig, "tags" | "request" | "responses"> {
+  const { one, many } = door.json.schemasFor(accountIs);
+  const lines = Object.fromEntries(
+    NDJSON_TYPES.map((type) => [type, { schema: z.string().openapi({ description: "One event per line." }) }]),
+  );
+  return {
+    tags: ["Events"],
+    request: {
+      ...(params !== undefined && { params }),
+      headers: z.object({
+        "Idempotency-Key": z
+          .string()
+          .max(202)
+          .optional()
+          .openapi({ description: "The id of an event that has none of its own." }),
+      }),
+      body: {
+        required: true,
+        content: {
+          "application/json": { schema: z.union([one, many]) },
+          ...lines,
+          [CLOUD_EVENT_TYPES.one]: { schema: door.cloudEvents.schema },
+          [CLOUD_EVENT_TYPES.batch]: { schema: z.array(door.cloudEvents.schema) },
+        },
+      },
+    },
+    responses: {
+      200: {
+        description: "An answer for each line.",
+        content: { "application/x-ndjson": { schema: ndjsonAnswerSchema } },
+      },
+      202: {
+        description: "Stored; an array is answered in its order.",
+        content: {
+          "application/json": { schema: z.union([appendedSchema, z.object({ events: z.array(appendedSchema) })]) },
+        },
+      },
+      ...problemResponses(...CODES),
+    },
+  };
 }
 
-function tooMany(count: number): InturnError {
-  const message = `has ${count} events; a request may have ${APPEND_EVENTS_MAX}`;
-  return new InturnError("event_invalid", `The array ${message}; nothing was stored.`, {
-    faults: [{ where: "", message }],
+async function postEvents(c: ApiContext, door: Door, accountId: string | undefined): Promise<Response> {
+  refuseEncoding(c);
+  const type = mediaTypeOf(c);
+  const context = { accountId, idempotencyKey: readIdempotencyKey(c) };
+  if (NDJSON_TYPES.includes(type)) {
+    const { appender, limits, json: reader } = door;
+    return await takeLines(c, context, { appender, reader, limits, admit: (events) => admit(c, events) });
+  }
+  const read = readerFor(c, type, door, context);
+  return await withBody(c, door.limits, async (bytes) => {
+    if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
+    const { events, isBatch } = read(decodeUtf8(bytes));
+    await admit(c, events);
+    const appended = await appendEvents(door.appender, events, isBatch);
+    return c.json(isBatch ? { events: appended } : appended[0], 202);
   });
 }
 
-/** Faults that an answer lists; the first ones tell enough. */
-const FAULTS_MAX = 20;
-
-function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
-  const checked = schema.safeParse(body);
-  if (checked.success) return checked.data;
-  const { issues } = checked.error;
-  const faults = issues
-    .slice(0, FAULTS_MAX)
-    .map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
-  const count = issues.length === 1 ? "One field is" : `${issues.length} fields are`;
-  throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
+/** What reads a body of this type. @throws InturnError `media_type_unsupported` */
+function readerFor(c: ApiContext, type: string, door: Door, context: EventContext): (text: string) => ReadEvents {
+  const { json, cloudEvents } = door;
+  const { accountId } = context;
+  if (type === CLOUD_EVENT_TYPES.one) return (text) => cloudEvents.readJson(text, false, accountId);
+  if (type === CLOUD_EVENT_TYPES.batch) return (text) => cloudEvents.readJson(text, true, accountId);
+  if (isBinaryMode(c)) {
+    const isEmpty = c.req.header("content-type") === undefined;
+    if (isEmpty || type === "application/json" || type.endsWith("+json")) {
+      return (text) => cloudEvents.readBinary(c, text, accountId);
+    }
+  } else if (type === "application/json") return (text) => json.read(text, context);
+  throw unsupportedType(c, ["application/json", NDJSON_TYPES[0] ?? "", ...Object.values(CLOUD_EVENT_TYPES)]);
 }
 
-/** A JSON pointer to the field; an unknown field is the fault, not the object that holds it. */
-function pointerOf(issue: z.core.$ZodIssue): string {
-  const path = issue.code === "unrecognized_keys" ? [...issue.path, ...issue.keys.slice(0, 1)] : issue.path;
-  return path.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
-}
+/** Bare, or in quotes as a structured field has it. */
+const IDEMPOTENCY_KEY = /^(?:"([\x20\x21\x23-\x5b\x5d-\x7e]{1,200})"|([\x21-\x7e]{1,200}))$/;
 
-function toNewEvent(event: z.output<typeof eventSchema>): NewEvent {
-  return {
-    accountId: event.accountId,
-    data: JSON.stringify(event.data),
-    type: event.type ?? null,
-    id: event.id ?? null,
-    occurredAt: event.time ?? null,
-    metadata: null,
-    expectedSeq: null,
-  };
+function readIdempotencyKey(c: ApiContext): string | undefined {
+  const header = c.req.header("idempotency-key");
+  if (header === undefined) return undefined;
+  const [, quoted, bare] = IDEMPOTENCY_KEY.exec(header) ?? [];
+  const key = quoted ?? bare;
+  if (key !== undefined) return key;
+  throw new InturnError(
+    "header_invalid",
+    "Idempotency-Key must be 1 to 200 visible ASCII characters; nothing was stored.",
+  );
 }

@@ -3,13 +3,17 @@ import type { Database } from "../db/pool.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
-import { readJsonText } from "./body.ts";
-import { parseExactJson } from "./json.ts";
+import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
+import { parseJson } from "./json-text.ts";
+import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { problemResponses } from "./problem.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 /** Characters of a name and of a reason; the database keeps no more. */
 const LENGTH_MAX = { who: 200, why: 2_000 };
+
+/** A reason of full length, escaped throughout, with room to spare. */
+const REASON_BYTES_MAX = 65_536;
 
 const reasonSchema = z.strictObject({
   who: z.string().min(1).max(LENGTH_MAX.who).default("http"),
@@ -97,8 +101,11 @@ async function postOperation(c: ApiContext, verb: Verb, database: Database): Pro
 
 /** A verb that needs no more than its name may come without a body. */
 async function readOptionalJson(c: ApiContext): Promise<unknown> {
-  const isEmpty = c.req.header("content-length") === "0" || c.req.raw.body === null;
-  return isEmpty ? {} : parseExactJson(await readJsonText(c));
+  if (c.req.header("content-length") === "0" || c.req.raw.body === null) return {};
+  refuseEncoding(c);
+  if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);
+  const limits = { bodyBytesMax: REASON_BYTES_MAX, budget: new BodyBudget() };
+  return await withBody(c, limits, async (bytes) => parseJson(decodeUtf8(bytes)));
 }
 
 /** A page of another site, open in somebody's browser, must not operate the API that this browser can reach. */

@@ -21,6 +21,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   rate_exceeded: 429,
   backlog_full: 503,
   body_missing: 400,
+  header_invalid: 400,
   body_incomplete: 400,
   json_malformed: 400,
   path_invalid: 400,
@@ -139,18 +140,22 @@ export function respondWithProblem(c: ApiContext, error: InturnError, requestId:
   if (status === 429 || status === 503) {
     c.header("Retry-After", String(error.data["retryAfterSeconds"] ?? RETRY_AFTER_SECONDS));
   }
-  const problem = {
+  c.header("Content-Type", "application/problem+json");
+  return c.body(JSON.stringify(toProblem(error, requestId)), status);
+}
+
+/** The problem document of an error. */
+export function toProblem(error: InturnError, requestId: string): z.output<typeof problemSchema> {
+  const status = statusOf(error.code);
+  const errors = error.faults.map((fault) => ({ pointer: fault.where, detail: fault.message }));
+  return {
     ...error.data,
     type: "about:blank",
-    title: TITLE[status],
+    title: TITLE[status] ?? "",
     status,
     code: error.code,
     detail: error.message,
     requestId,
-    ...(error.faults.length > 0 && {
-      errors: error.faults.map((fault) => ({ pointer: fault.where, detail: fault.message })),
-    }),
+    ...(errors.length > 0 && { errors }),
   };
-  c.header("Content-Type", "application/problem+json");
-  return c.body(JSON.stringify(problem), status);
 }

@@ -1,0 +1,123 @@
+/**
+ * What an event must look like; the same schemas check requests and describe them.
+ */
+import { z } from "@hono/zod-openapi";
+import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import { type Fault, InturnError } from "../errors/error.ts";
+import { pointerTo, type Slice } from "./json-text.ts";
+
+/** How much one request may carry. */
+export interface IngestLimits {
+  readonly batchEventsMax: number;
+  readonly bodyBytesMax: number;
+  readonly dataDepthMax: number;
+  readonly idLengthMax: number;
+}
+
+/** Text of one line: no control characters, so that an id looks in a log like what it is. */
+export function lineSchema(lengthMax: number): z.ZodString {
+  return (
+    z
+      .string()
+      .min(1)
+      .max(lengthMax)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+      .regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters")
+  );
+}
+
+/** A time that PostgreSQL knows. */
+export const timeSchema = z.iso
+  .datetime({ offset: true })
+  .refine((time) => !/^0000|[+-](?:1[6-9]|2\d):\d\d$/.test(time), "must be a time that PostgreSQL knows");
+
+/** The schema of one event. */
+export type EventSchema = ReturnType<typeof createEventSchema>;
+
+/** An event that was checked. */
+export type CheckedEvent = z.output<EventSchema>;
+
+/** Creates the schema of one event; where the path names the account, the event need not. */
+export function createEventSchema(limits: IngestLimits, accountIs: "needed" | "known" = "needed") {
+  const accountId = lineSchema(limits.idLengthMax).openapi({ description: "Whose event it is.", example: "a1" });
+  return z
+    .strictObject({
+      accountId: accountIs === "needed" ? accountId : accountId.optional(),
+      type: lineSchema(EVENT_TYPE_LENGTH_MAX).optional().openapi({ example: "payment.made" }),
+      data: z
+        .unknown()
+        .refine((data) => data !== undefined, "is required; it may be any JSON value")
+        .openapi({ description: "Any JSON value; kept as it is written.", example: { amount: 12 } }),
+      id: lineSchema(limits.idLengthMax).optional().openapi({
+        description: "Stored once in its account: sent again, the event is a duplicate.",
+      }),
+      time: timeSchema.optional().openapi({ description: "When it happened." }),
+      expectedSeq: z.int().min(1).optional().openapi({ description: "The seq that the event must get; else 409." }),
+    })
+    .openapi(accountIs === "needed" ? "NewEvent" : "NewAccountEvent", {
+      required: ["data", ...(accountIs === "needed" ? ["accountId"] : [])],
+    });
+}
+
+/** Faults that an answer lists; the first ones tell enough. */
+const FAULTS_MAX = 20;
+
+/** @throws InturnError `event_invalid`, with the places */
+export function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  const checked = schema.safeParse(body);
+  if (checked.success) return checked.data;
+  const { issues } = checked.error;
+  const faults = issues
+    .slice(0, FAULTS_MAX)
+    .map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
+  const count = issues.length === 1 ? "One field is" : `${issues.length} fields are`;
+  throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
+}
+
+/** An unknown field is the fault, not the object that holds it. */
+function pointerOf(issue: z.core.$ZodIssue): string {
+  return pointerTo(issue.code === "unrecognized_keys" ? [...issue.path, ...issue.keys.slice(0, 1)] : issue.path);
+}
+
+/** One thing that is wrong with an event. @param path of the field, from the body on */
+export function eventInvalid(path: readonly PropertyKey[], message: string): InturnError {
+  return new InturnError("event_invalid", `${pointerTo(path) || "The body"} ${message}; nothing was stored.`, {
+    faults: [{ where: pointerTo(path), message }],
+  });
+}
+
+/**
+ * The event as it will be stored: with the text of its data.
+ *
+ * @param options.path of the event in the body, for faults
+ * @param options.accountId of the path, where it names one
+ * @param options.id for an event without one
+ * @throws InturnError `event_invalid`
+ */
+export function toNewEvent(
+  event: CheckedEvent,
+  data: Slice | undefined,
+  options: { path: readonly PropertyKey[]; accountId: string | undefined; id: string | null; limits: IngestLimits },
+): NewEvent {
+  const { path, limits } = options;
+  const accountId = options.accountId ?? event.accountId;
+  if (accountId === undefined) throw eventInvalid([...path, "accountId"], "is required");
+  if (event.accountId !== undefined && event.accountId !== accountId) {
+    throw eventInvalid([...path, "accountId"], "is not the account that the path names");
+  }
+  return {
+    accountId,
+    data: checkDepth(data ?? { text: "null", depth: 0 }, path, limits),
+    type: event.type ?? null,
+    id: event.id ?? options.id,
+    occurredAt: event.time ?? null,
+    metadata: null,
+    expectedSeq: event.expectedSeq ?? null,
+  };
+}
+
+/** The text of an event's data. @throws InturnError `event_invalid` when it is nested too deep */
+export function checkDepth(data: Slice, path: readonly PropertyKey[], limits: IngestLimits): string {
+  if (data.depth <= limits.dataDepthMax) return data.text;
+  throw eventInvalid([...path, "data"], `is nested deeper than ${limits.dataDepthMax} levels`);
+}
