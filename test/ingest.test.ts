@@ -291,7 +291,7 @@ test(
       ...rows.filter((row) => row["accountId"] === "a"),
     ]);
     assert.deepEqual(
-      { ...second, time: (second?.["time"] as Date).toISOString() },
+      { ...second, time: new Date(String(second?.["time"])).toISOString() },
       {
         accountId: "a",
         seq: 2,
@@ -326,7 +326,7 @@ test(
     assert.deepEqual(await pointers({ ...base, data_base64: "AAE=" }), [202]);
     const [event] = await stored(db);
     assert.deepEqual(
-      [event?.["data"], (event?.["metadata"] as object as { dataencoding: string }).dataencoding],
+      [event?.["data"], (event?.["metadata"] as { dataencoding: string } | undefined)?.dataencoding],
       ['"AAE="', "base64"],
     );
     const headers = {
@@ -355,7 +355,7 @@ test(
     const app = createTestApp(db.database, { appender, limits: { ...readSettings({}), bodyBytesMax: 67_108_864 } });
     const body = JSON.stringify({ accountId: "a", data: "x".repeat(60 * 1_048_576) });
     const headers = { ...JSON_TYPE, "content-length": String(body.length) };
-    const send = () => app.request("/v1/events", { method: "POST", body, headers });
+    const send = async () => await app.request("/v1/events", { method: "POST", body, headers });
     const stuck = [send(), send(), send(), send()];
     const refused = await send();
     assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "1"]);

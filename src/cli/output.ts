@@ -17,6 +17,19 @@ export function printFacts(facts: readonly (readonly [name: string, value: strin
   for (const [name, value] of facts) print(`  ${name.padEnd(width)}  ${value}`);
 }
 
+/** Prints rows under a heading, each column as wide as it needs to be. */
+export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = heading.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  for (const row of [heading, ...rows]) {
+    print(
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    );
+  }
+}
+
 /** A number with thousands separated. */
 export function formatNumber(value: number): string {
   return Math.round(value).toLocaleString("en");

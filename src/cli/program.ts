@@ -3,11 +3,13 @@
  */
 import { Command } from "commander";
 import { createDemoCommand } from "./demo.ts";
+import { createKeysCommand } from "./keys.ts";
 import { createLoadCommand } from "./load.ts";
 import { createMigrateCommand } from "./migrate.ts";
 import { createOperatorCommands } from "./operate.ts";
 import { createPruneCommand } from "./prune.ts";
 import { createServeCommand } from "./serve.ts";
+import { createSourcesCommand } from "./sources.ts";
 import { createStartCommand } from "./start.ts";
 import { createVerifyCommand } from "./verify.ts";
 import { createWorkCommand } from "./work.ts";
@@ -21,6 +23,8 @@ const COMMANDS = [
   createLoadCommand,
   createVerifyCommand,
   createPruneCommand,
+  createKeysCommand,
+  createSourcesCommand,
 ];
 
 /** The whole program; its commands end the process only by returning or throwing. */
@@ -32,6 +36,8 @@ export function createProgram(): Command {
     .showHelpAfterError("(--help lists what there is)");
   for (const createCommand of COMMANDS) program.addCommand(createCommand());
   for (const command of createOperatorCommands()) program.addCommand(command);
-  for (const command of [program, ...program.commands]) command.exitOverride();
+  for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {
+    command.exitOverride();
+  }
   return program;
 }

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { pruneOnce } from "../service/prune.ts";
+import { pruneAll } from "../engine/prune.ts";
+import { withConnection } from "../service/connection.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, say } from "./output.ts";
 
@@ -16,12 +17,10 @@ export function createPruneCommand(): Command {
     )
     .addOption(jsonOption())
     .action(async (flags: { keepDays: number; json?: boolean }) => {
-      const events = await pruneOnce({
-        settings: readSettings(process.env),
-        keepDays: flags.keepDays,
-        say,
-        onProgress: createTicker(),
-      });
+      const settings = readSettings(process.env);
+      const events = await withConnection({ settings, name: "inturn prune", say }, (database) =>
+        pruneAll(database, { keepDays: flags.keepDays, onProgress: createTicker() }),
+      );
       print(flags.json === true ? JSON.stringify({ events }) : `${formatNumber(events)} events are no longer kept.`);
     });
 }

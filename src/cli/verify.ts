@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { openDatabase } from "../db/pool.ts";
-import { useDatabase } from "../service/database.ts";
+import { withConnection } from "../service/connection.ts";
 import { isKept, type Verification, verify } from "../service/verify.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
@@ -12,22 +11,11 @@ export function createVerifyCommand(): Command {
     .description("check everything stored for loss, gaps, overlap and disorder; exit 1 if there is any")
     .addOption(jsonOption())
     .action(async (flags: { json?: boolean }) => {
-      const database = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
-      const connection = openDatabase({
-        url: database.url,
-        name: "inturn verify",
-        connectionsMax: 1,
-        onError: () => undefined,
-      });
-      try {
-        const verification = await verify(connection);
-        if (flags.json === true) print(JSON.stringify(verification));
-        else printVerification(verification);
-        if (!isKept(verification)) process.exitCode = 1;
-      } finally {
-        await connection.end();
-        await database.release();
-      }
+      const settings = readSettings(process.env);
+      const verification = await withConnection({ settings, name: "inturn verify", say }, verify);
+      if (flags.json === true) print(JSON.stringify(verification));
+      else printVerification(verification);
+      if (!isKept(verification)) process.exitCode = 1;
     });
 }
 

@@ -32,6 +32,15 @@ const SETTINGS = {
     description: "the address the HTTP API listens on",
   },
   port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
+  apiKeys: {
+    variable: "INTURN_API_KEYS",
+    schema: z
+      .string()
+      .transform((keys) => keys.split(",").map((key) => key.trim()))
+      .refine((keys) => keys.every((key) => key.length >= 32), "each key needs 32 characters or more")
+      .optional(),
+    description: "keys that may do everything, separated by commas, 32 characters or more each; see `keys` for others",
+  },
   handler: {
     variable: "INTURN_HANDLER",
     schema: z.string().min(1).optional(),

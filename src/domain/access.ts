@@ -6,6 +6,8 @@ export type Scope = (typeof SCOPES)[number];
 
 /** Who sends a request, and what they may do. */
 export interface Caller {
+  /** The key's id; null where no key is needed. */
+  readonly keyId: string | null;
   /** What is recorded of them: the key's name. */
   readonly name: string;
   readonly scopes: readonly Scope[];

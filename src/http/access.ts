@@ -1,10 +1,18 @@
+/**
+ * The guard before every operation: who comes, whether they may, and how much.
+ */
 import type { Caller } from "../domain/access.ts";
+import { reaches, SCOPES } from "../domain/access.ts";
 import type { NewEvent } from "../domain/event.ts";
+import type { AccessBook, Access as AccessToKeys } from "../engine/access.ts";
+import { InturnError } from "../errors/error.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext } from "./route.ts";
 
 /** What the guard stands on. */
 export interface GuardOptions {
-  /** Whether who comes without a key may do everything: only where nobody else can reach the server. */
+  readonly access: AccessToKeys;
+  /** Whether only this machine can reach the server: then it is open to all until there is a key. */
   readonly isLocal: boolean;
 }
 
@@ -12,17 +20,92 @@ export interface GuardOptions {
 export type Guard = (c: ApiContext, access: Access) => Promise<void> | void;
 
 /** Who comes without a key, where none is needed. */
-const ANYBODY: Caller = {
-  name: "http",
-  scopes: ["ingest", "read", "operate"],
-  accountPrefix: "",
-  eventsPerSecond: null,
-};
+const ANYBODY: Caller = { keyId: null, name: "http", scopes: SCOPES, accountPrefix: "", eventsPerSecond: null };
 
-/** Creates the guard that stands before every operation. */
-export function createGuard(_options: GuardOptions): Guard {
-  return (c) => c.set("caller", ANYBODY);
+/**
+ * Creates the guard that stands before every operation.
+ *
+ * It throws InturnError `key_missing`, `key_invalid`, `scope_missing` or `host_refused`
+ */
+export function createGuard(options: GuardOptions): Guard {
+  return (c, access) => {
+    // Who signs is judged when the body is there.
+    if (access === "open" || access === "signed") return;
+    const book = options.access();
+    if (!(book instanceof Promise)) return pass(c, access, book, options.isLocal);
+    return book.then((read) => pass(c, access, read, options.isLocal));
+  };
 }
 
-/** Whether the caller may store these events. */
-export function admit(_c: ApiContext, _events: readonly NewEvent[]): void {}
+function pass(c: ApiContext, scope: Exclude<Access, "open" | "signed">, book: AccessBook, isLocal: boolean): void {
+  const caller = isLocal && book.isEmpty ? admitLocal(c) : requireCaller(c, book);
+  if (!caller.scopes.includes(scope)) {
+    throw new InturnError("scope_missing", `This key lacks the scope ${scope}.`, { data: { scope } });
+  }
+  c.set("caller", caller);
+}
+
+/** An address without a public name in it: a single word, a number, or something under localhost. */
+const LOCAL_ADDRESS = /^https?:\/\/(?:[^./:[\]]+|[\d.]+|\[[\da-f:.]+\]|[^/:]+\.localhost)(?::\d+)?\//i;
+
+/** A public name that somebody made point here would let the web page under it in. */
+function admitLocal(c: ApiContext): Caller {
+  if (LOCAL_ADDRESS.test(c.req.url)) return ANYBODY;
+  throw new InturnError(
+    "host_refused",
+    "Without API keys this server answers to local names only. Create a key: npm run keys -- create --name …",
+  );
+}
+
+const INVALID = "This key is not valid.";
+
+function requireCaller(c: ApiContext, book: AccessBook): Caller {
+  const header = c.req.header("authorization");
+  if (header === undefined) {
+    throw new InturnError("key_missing", "Send an API key: Authorization: Bearer itn_…");
+  }
+  const key = isRepeated(c) ? undefined : readKey(header);
+  const caller = key === undefined ? undefined : book.callerOf(key);
+  if (caller === undefined) throw new InturnError("key_invalid", INVALID);
+  return caller;
+}
+
+/** Node keeps the first of two headers: whoever put another one in front would decide. */
+function isRepeated(c: ApiContext): boolean {
+  const raw = c.env?.incoming?.rawHeaders ?? [];
+  let count = 0;
+  for (let i = 0; i < raw.length; i += 2) if (raw[i]?.toLowerCase() === "authorization") count += 1;
+  return count > 1;
+}
+
+/** A bearer's key, or the password of a browser that asks its user. */
+function readKey(header: string): string | undefined {
+  const [, bearer, basic] = /^(?:bearer ([\x21-\x7e]+)|basic ([a-z0-9+/=]+))$/i.exec(header) ?? [];
+  if (bearer !== undefined) return bearer;
+  return basic === undefined ? undefined : /^[^:]*:(.+)$/s.exec(Buffer.from(basic, "base64").toString())?.[1];
+}
+
+/** @throws InturnError `account_not_found` when the caller's key does not reach the account, whether it exists or not */
+export function requireReach(c: ApiContext, accountId: string): void {
+  if (!reaches(c.get("caller"), accountId)) throw accountNotFound(accountId);
+}
+
+/** Characters of an id that an answer repeats. */
+const SHOWN_LENGTH_MAX = 250;
+
+/** The error for an account that is not there, or not for this caller. */
+export function accountNotFound(accountId: string): InturnError {
+  const shown = JSON.stringify(accountId.slice(0, SHOWN_LENGTH_MAX));
+  return new InturnError("account_not_found", `There is no account ${shown}: it never had an event.`);
+}
+
+/**
+ * Whether the caller may store these events now.
+ *
+ * @throws InturnError `account_not_found` or `rate_exceeded`
+ */
+export function admit(c: ApiContext, events: readonly NewEvent[], rates: RateLimits): Promise<void> | undefined {
+  const caller = c.get("caller");
+  if (caller.accountPrefix !== "") for (const event of events) requireReach(c, event.accountId);
+  return caller.eventsPerSecond === null ? undefined : rates.consume(c, caller, events.length);
+}

@@ -3,6 +3,7 @@ import type { Database } from "../db/pool.ts";
 import { findAccount, listAccounts, listEvents, PAGE_ROWS_MAX } from "../db/results.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
+import { accountNotFound, requireReach } from "./access.ts";
 import { problemResponses } from "./problem.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -95,12 +96,10 @@ async function getAccountEvents(c: ApiContext, database: Database): Promise<Resp
 
 async function requireAccount(c: ApiContext, database: Database) {
   const accountId = c.req.param("id") ?? "";
+  requireReach(c, accountId);
   const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
   if (account !== undefined) return account;
-  throw new InturnError(
-    "account_not_found",
-    `There is no account ${JSON.stringify(accountId.slice(0, ACCOUNT_ID_LENGTH_MAX))}: it never had an event.`,
-  );
+  throw accountNotFound(accountId);
 }
 
 function checkQuery<Schema extends z.ZodType>(c: ApiContext, schema: Schema): z.output<Schema> {

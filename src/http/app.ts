@@ -16,16 +16,17 @@ import { createHealthRoutes } from "./health.ts";
 import { createDescription } from "./openapi.ts";
 import { createOperationRoutes } from "./operations.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
+import { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
+import { createWebhookRoutes } from "./webhooks.ts";
 
 /** What the API stands on. */
-export interface AppOptions {
+export interface AppOptions extends GuardOptions {
   readonly appender: Appender;
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly log: Log;
   readonly limits: IngestLimits;
-  readonly access: GuardOptions;
   /** Pages for people, by path; they need the scope `read`. */
   readonly pages?: Readonly<Record<string, Handler>>;
 }
@@ -34,10 +35,12 @@ export interface AppOptions {
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   const { database, log } = options;
   const app = new Hono<ApiEnvironment>({ strict: true });
-  const guard = createGuard(options.access);
+  const guard = createGuard(options);
+  const budget = new BodyBudget();
   app.use(refuseUnreadableAddress);
   const routes: Route[] = [
-    ...createEventRoutes({ ...options, budget: new BodyBudget() }),
+    ...createEventRoutes({ ...options, budget, rates: new RateLimits() }),
+    ...createWebhookRoutes({ ...options, budget }),
     ...createAccountRoutes(database),
     ...createOperationRoutes(database),
     ...createHealthRoutes(database),

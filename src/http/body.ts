@@ -69,12 +69,12 @@ async function readChunks(c: ApiContext, bytesMax: number, take: (bytes: number)
 
 /** The body as it comes. */
 export async function* readBodyChunks(c: ApiContext): AsyncGenerator<Uint8Array> {
-  const body = (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>;
-  const chunks = body[Symbol.asyncIterator]();
+  if (c.req.raw.body === null) return;
+  const chunks = (c.req.raw.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
   for (;;) {
     const { value, done } = await chunks.next().catch(refuseIncomplete);
     if (done === true) return;
-    yield value as Uint8Array;
+    yield value;
   }
 }
 

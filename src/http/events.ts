@@ -6,13 +6,14 @@ import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
 import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
-import { BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, withBody } from "./body.ts";
+import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
 import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
 import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { NDJSON_TYPES, ndjsonAnswerSchema, takeLines } from "./ndjson.ts";
 import { problemResponses } from "./problem.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 /** The answer for one stored event. */
@@ -32,9 +33,11 @@ export interface EventRouteOptions {
   readonly limits: IngestLimits;
   /** Shared by all routes that read large bodies. */
   readonly budget: BodyBudget;
+  readonly rates: RateLimits;
 }
 
 interface Door {
+  readonly rates: RateLimits;
   readonly appender: Appender;
   readonly limits: IngestLimits & BodyLimits;
   readonly json: JsonEvents;
@@ -43,9 +46,9 @@ interface Door {
 
 /** Sending events. */
 export function createEventRoutes(options: EventRouteOptions): Route[] {
-  const { appender, budget } = options;
+  const { appender, budget, rates } = options;
   const limits = { ...options.limits, budget };
-  const door = { appender, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
+  const door = { appender, rates, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
   const idSchema = lineSchema(limits.idLengthMax);
   return [
     {
@@ -145,14 +148,15 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
   const type = mediaTypeOf(c);
   const context = { accountId, idempotencyKey: readIdempotencyKey(c) };
   if (NDJSON_TYPES.includes(type)) {
-    const { appender, limits, json: reader } = door;
-    return await takeLines(c, context, { appender, reader, limits, admit: (events) => admit(c, events) });
+    const { appender, limits, rates, json: reader } = door;
+    return await takeLines(c, context, { appender, reader, limits, admit: (events) => admit(c, events, rates) });
   }
   const read = readerFor(c, type, door, context);
   return await withBody(c, door.limits, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
-    await admit(c, events);
+    const admitted = admit(c, events, door.rates);
+    if (admitted !== undefined) await admitted;
     const appended = await appendEvents(door.appender, events, isBatch);
     return c.json(isBatch ? { events: appended } : appended[0], 202);
   });

@@ -35,7 +35,7 @@ export class JsonEvents {
   constructor(limits: IngestLimits) {
     this.#limits = limits;
     const both = (accountIs: "needed" | "known") => {
-      const one = createEventSchema(limits, accountIs) as EventSchema;
+      const one = createEventSchema(limits, accountIs);
       return { one, many: z.array(one).min(1).max(limits.batchEventsMax) };
     };
     this.#schemas = { needed: both("needed"), known: both("known") };

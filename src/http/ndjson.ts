@@ -32,7 +32,7 @@ export interface StreamOptions {
   readonly reader: JsonEvents;
   readonly limits: IngestLimits & BodyLimits;
   /** Whether the sender may store these events. */
-  readonly admit: (events: readonly NewEvent[]) => Promise<void> | void;
+  readonly admit: (events: readonly NewEvent[]) => Promise<void> | undefined;
 }
 
 interface Line {

@@ -1,8 +1,10 @@
 import { z } from "@hono/zod-openapi";
 import type { Database } from "../db/pool.ts";
+import type { Caller } from "../domain/access.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
+import { requireReach } from "./access.ts";
 import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
 import { parseJson } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
@@ -16,7 +18,7 @@ const LENGTH_MAX = { who: 200, why: 2_000 };
 const REASON_BYTES_MAX = 65_536;
 
 const reasonSchema = z.strictObject({
-  who: z.string().min(1).max(LENGTH_MAX.who).default("http"),
+  who: z.string().min(1).max(LENGTH_MAX.who).optional(),
   why: z.string().min(1).max(LENGTH_MAX.why).optional(),
 });
 
@@ -87,6 +89,7 @@ export function createOperationRoutes(database: Database): Route[] {
 async function postOperation(c: ApiContext, verb: Verb, database: Database): Promise<Response> {
   refuseOtherSites(c);
   const accountId = c.req.param("id") ?? "";
+  requireReach(c, accountId);
   const checked = SCHEMAS[verb].safeParse(await readOptionalJson(c));
   if (!checked.success) {
     const faults = checked.error.issues.map((issue) => ({
@@ -95,8 +98,15 @@ async function postOperation(c: ApiContext, verb: Verb, database: Database): Pro
     }));
     throw new InturnError("operation_invalid", `This is no ${verb}; nothing was changed.`, { faults });
   }
-  const operated = await carryOutVerb(database, { verb, accountId, ...checked.data });
+  const who = nameOf(c.get("caller"), checked.data.who);
+  const operated = await carryOutVerb(database, { verb, accountId, ...checked.data, who });
   return c.json({ accountId, verb, ...operated });
+}
+
+/** Whoever has a key is recorded under its name, whoever else they say they are. */
+function nameOf(caller: Caller, who: string | undefined): string {
+  if (who === undefined) return caller.name;
+  return caller.keyId === null ? who : `${who} (${caller.name})`;
 }
 
 /** A verb that needs no more than its name may come without a body. */

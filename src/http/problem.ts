@@ -62,6 +62,9 @@ const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   503: "Service Unavailable",
 };
 
+/** How to come with a key: programs as a bearer, browsers by asking their user. */
+const CHALLENGE = 'Bearer realm="inturn", Basic realm="inturn"';
+
 /** How long a client that met a 429 or 503 should wait, unless the error knows better. */
 const RETRY_AFTER_SECONDS = 1;
 
@@ -140,6 +143,7 @@ export function respondWithProblem(c: ApiContext, error: InturnError, requestId:
   if (status === 429 || status === 503) {
     c.header("Retry-After", String(error.data["retryAfterSeconds"] ?? RETRY_AFTER_SECONDS));
   }
+  if (error.code === "key_missing" || error.code === "key_invalid") c.header("WWW-Authenticate", CHALLENGE);
   c.header("Content-Type", "application/problem+json");
   return c.body(JSON.stringify(toProblem(error, requestId)), status);
 }

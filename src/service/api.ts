@@ -3,8 +3,11 @@ import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
 import type { Settings } from "../config/settings.ts";
 import { createResultsPages } from "../dashboard/results.ts";
-import { openDatabase } from "../db/pool.ts";
+import { listApiKeys } from "../db/api-keys.ts";
+import { type Database, openDatabase } from "../db/pool.ts";
+import { type Access, createAccess } from "../engine/access.ts";
 import { createAppender } from "../engine/append.ts";
+import { InturnError } from "../errors/error.ts";
 import { createApp } from "../http/app.ts";
 import type { Log } from "../log/log.ts";
 
@@ -44,12 +47,16 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     lockMsMax: LOCK_MS_MAX,
     onError: (error) => log.warn({ err: error }, "a database connection broke"),
   });
+  const isLocal = isLoopback(settings.host);
+  if (!isLocal) await requireKeys(database, settings, log);
+  const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
   const app = createApp({
     appender: createAppender(database, settings),
     database,
     log,
     limits: settings,
-    access: { isLocal: true },
+    access,
+    isLocal,
     pages: createResultsPages(database),
   });
   const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
@@ -66,11 +73,61 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     },
     resolve,
   ) as Server;
+  limitConnections(server, settings.connectionsMax, log);
   server.on("error", reject);
   const { address, port, family } = await listening;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   log.info({ url }, "listening");
+  if (isLocal) void sayIfOpen(access, log);
   return { url, close: () => closeServer(server).then(() => database.end()) };
+}
+
+/** Addresses that only this machine can reach. */
+function isLoopback(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|::1)$/i.test(host);
+}
+
+/**
+ * Where others can reach it, nobody comes in without a key; a server that nobody could use is not started. While the
+ * database is away nobody knows, and whoever comes has to wait for it.
+ */
+async function requireKeys(database: Database, settings: Settings, log: Log): Promise<void> {
+  if (settings.apiKeys !== undefined) return;
+  try {
+    if ((await listApiKeys(database)).some((key) => key.revokedAt === null)) return;
+  } catch (error) {
+    log.warn({ err: error }, "could not look for API keys");
+    return;
+  }
+  await database.end();
+  throw new InturnError(
+    "keys_needed",
+    `${settings.host} can be reached by others, so callers need API keys, and there is none. Create one (npm run keys -- create --name me), or set INTURN_API_KEYS, or listen on 127.0.0.1.`,
+  );
+}
+
+async function sayIfOpen(access: Access, log: Log): Promise<void> {
+  try {
+    if ((await access()).isEmpty) log.info("there is no API key: everybody on this machine may do everything");
+  } catch (error) {
+    log.debug({ err: error }, "nobody knows yet whether there are API keys");
+  }
+}
+
+/** Between two lines about connections that were turned away. */
+const TURNED_AWAY_LOG_MS = 60_000;
+
+function limitConnections(server: Server, connectionsMax: number, log: Log): void {
+  server.maxConnections = connectionsMax;
+  let saidMs = Number.NEGATIVE_INFINITY;
+  let turnedAway = 0;
+  server.on("drop", () => {
+    turnedAway += 1;
+    if (performance.now() - saidMs < TURNED_AWAY_LOG_MS) return;
+    saidMs = performance.now();
+    log.warn({ turnedAway, connectionsMax }, "connections were turned away");
+    turnedAway = 0;
+  });
 }
 
 async function closeServer(server: Server): Promise<void> {

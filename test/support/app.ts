@@ -1,6 +1,7 @@
 import { readSettings } from "../../src/config/settings.ts";
 import { createResultsPages } from "../../src/dashboard/results.ts";
 import type { Database } from "../../src/db/pool.ts";
+import { createAccess } from "../../src/engine/access.ts";
 import { createAppender } from "../../src/engine/append.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { createLog } from "../../src/log/log.ts";
@@ -13,7 +14,8 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
     database,
     log: createLog({ level: "silent", name: "test" }),
     limits: readSettings({}),
-    access: { isLocal: true },
+    access: createAccess({ database, environmentKeys: [] }),
+    isLocal: true,
     pages: createResultsPages(database),
     ...options,
   });

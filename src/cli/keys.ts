@@ -1,0 +1,92 @@
+import { Command, InvalidArgumentError } from "commander";
+import { readSettings } from "../config/settings.ts";
+import { insertApiKey, listApiKeys, revokeApiKey } from "../db/api-keys.ts";
+import type { Database } from "../db/pool.ts";
+import { SCOPES, type Scope } from "../domain/access.ts";
+import { createKey } from "../engine/access.ts";
+import { InturnError } from "../errors/error.ts";
+import { withConnection } from "../service/connection.ts";
+import { jsonOption, wholeNumberOption } from "./options.ts";
+import { print, printTable, say } from "./output.ts";
+
+interface KeyFlags {
+  readonly name: string;
+  readonly scope: Scope[];
+  readonly accountPrefix?: string;
+  readonly eventsPerSecond?: number;
+  readonly json?: boolean;
+}
+
+/** `keys`: who may use the HTTP API. */
+export function createKeysCommand(): Command {
+  return new Command("keys")
+    .description("create, list and revoke API keys")
+    .addCommand(createCreateCommand())
+    .addCommand(
+      new Command("list")
+        .description("list the keys, revoked ones too")
+        .addOption(jsonOption())
+        .action(async (flags: { json?: boolean }) => {
+          const keys = await connect(listApiKeys);
+          if (flags.json === true) return print(JSON.stringify(keys));
+          printTable(
+            ["id", "name", "scopes", "accounts", "events/s", "created", "revoked"],
+            keys.map((key) => [
+              key.id,
+              key.name,
+              key.scopes.join(","),
+              `${key.accountPrefix ?? ""}*`,
+              String(key.eventsPerSecond ?? "–"),
+              key.createdAt.toISOString(),
+              key.revokedAt?.toISOString() ?? "–",
+            ]),
+          );
+        }),
+    )
+    .addCommand(
+      new Command("revoke")
+        .description("refuse a key from now on, for good")
+        .argument("<id>", "the key's id")
+        .action(async (id: string) => {
+          const revoked = await connect((database) => revokeApiKey(database, id));
+          if (!revoked) throw new InturnError("key_not_found", `There is no key ${id} that could be revoked.`);
+          say(`Key ${id} is revoked; servers refuse it within a second or two.`);
+        }),
+    );
+}
+
+function createCreateCommand(): Command {
+  return new Command("create")
+    .description("create a key and print it, once: it is not kept")
+    .requiredOption("--name <name>", "whose key it is; recorded with what they do")
+    .option("--scope <scopes>", `what it may do: ${SCOPES.join(", ")}, separated by commas`, parseScopes, [...SCOPES])
+    .option("--account-prefix <text>", "only accounts whose id begins with this")
+    .addOption(
+      wholeNumberOption("--events-per-second <number>", "how many events it may send to one server in a second", {
+        least: 1,
+        most: 10_000_000,
+      }),
+    )
+    .addOption(jsonOption())
+    .action(async (flags: KeyFlags) => {
+      const { id, key, hash } = createKey();
+      const { name, scope: scopes, accountPrefix = null, eventsPerSecond = null } = flags;
+      await connect((database) => insertApiKey(database, { id, name, hash, scopes, accountPrefix, eventsPerSecond }));
+      if (flags.json === true) return print(JSON.stringify({ id, key }));
+      say(`Key ${id} of ${name}. Keep it now: it is shown this once.`);
+      print(key);
+    });
+}
+
+function parseScopes(text: string): Scope[] {
+  return text.split(",").map((name) => {
+    const scope = SCOPES.find((known) => known === name.trim());
+    if (scope === undefined)
+      throw new InvalidArgumentError(`There is no scope ${name}; there are ${SCOPES.join(", ")}.`);
+    return scope;
+  });
+}
+
+async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
+  return await withConnection({ settings: readSettings(process.env), name: "inturn keys", say }, work);
+}

@@ -1,0 +1,152 @@
+/**
+ * Signed webhooks, as Standard Webhooks has them: the body stays the sender's own, and a signature over its bytes says who
+ * sent it.
+ */
+import { z } from "@hono/zod-openapi";
+import { Webhook } from "standardwebhooks";
+import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import type { Access } from "../engine/access.ts";
+import type { Appender } from "../engine/append.ts";
+import { InturnError } from "../errors/error.ts";
+import { appendEvents } from "./append.ts";
+import { type BodyBudget, bodyMissing, decodeUtf8, withBody } from "./body.ts";
+import { checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } from "./event-schema.ts";
+import { appendedSchema } from "./events.ts";
+import { parseJson, sliceMember } from "./json-text.ts";
+import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
+import { problemResponses } from "./problem.ts";
+import type { ApiContext, Route } from "./route.ts";
+
+/** What the route stands on. */
+export interface WebhookOptions {
+  readonly access: Access;
+  readonly appender: Appender;
+  readonly limits: IngestLimits;
+  readonly budget: BodyBudget;
+}
+
+const signatureHeadersSchema = z.object({
+  "webhook-id": z.string().openapi({ description: "The event's id." }),
+  "webhook-timestamp": z.string().openapi({ description: "Seconds since 1970; five minutes old at most." }),
+  "webhook-signature": z.string().openapi({ description: "`v1,` and the signature; several, separated by spaces." }),
+});
+
+/** Receiving signed webhooks. */
+export function createWebhookRoutes(options: WebhookOptions): Route[] {
+  return [
+    {
+      spec: {
+        method: "post",
+        path: "/v1/sources/{source}",
+        operationId: "receiveWebhook",
+        summary: "Receive a signed webhook",
+        tags: ["Events"],
+        request: {
+          params: z.object({ source: z.string() }),
+          headers: signatureHeadersSchema,
+          body: {
+            required: true,
+            content: {
+              "application/json": { schema: z.looseObject({}).openapi({ description: "Whatever the source sends." }) },
+            },
+          },
+        },
+        responses: {
+          202: { description: "Stored.", content: { "application/json": { schema: appendedSchema } } },
+          ...problemResponses(
+            "signature_invalid",
+            "body_missing",
+            "body_incomplete",
+            "json_malformed",
+            "body_too_large",
+            "media_type_unsupported",
+            "event_invalid",
+            "event_id_reused",
+            "account_full",
+            "backlog_full",
+            "overloaded",
+            "account_locked",
+            "database_unavailable",
+            "database_not_migrated",
+          ),
+        },
+      },
+      access: "signed",
+      handle: (c) => postWebhook(c, options),
+    },
+  ];
+}
+
+async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Response> {
+  const { access, appender, budget } = options;
+  refuseEncoding(c);
+  if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);
+  const name = c.req.param("source") ?? "";
+  const limits = { ...options.limits, budget };
+  return await withBody(c, limits, async (bytes) => {
+    if (bytes.byteLength === 0) throw bodyMissing();
+    const book = await access();
+    const source = book.sourceOf(name);
+    const headers = c.req.header();
+    // An unknown source and a wrong signature are answered alike: names of sources are not to be found out.
+    if (source?.secrets.some((secret) => fits(secret, bytes, headers)) !== true) {
+      throw new InturnError(
+        "signature_invalid",
+        "The signature does not fit, is older than five minutes, or is missing.",
+      );
+    }
+    const event = toNewEvent(decodeUtf8(bytes), { name, ...source }, headers["webhook-id"] ?? "", limits);
+    const [appended] = await appendEvents(appender, [event], false);
+    return c.json(appended, 202);
+  });
+}
+
+function fits(secret: string, bytes: Uint8Array, headers: Record<string, string>): boolean {
+  try {
+    new Webhook(secret).verify(Buffer.from(bytes), headers, { jsonParse: false });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function toNewEvent(
+  text: string,
+  source: { name: string; accountPointer: string },
+  id: string,
+  limits: IngestLimits,
+): NewEvent {
+  const body = parseJson(text);
+  const { type, timestamp } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
+  const idChecked = lineSchema(limits.idLengthMax).safeParse(id);
+  if (!idChecked.success) throw eventInvalid(["webhook-id"], `must have 1 to ${limits.idLengthMax} characters`);
+  const typeChecked = lineSchema(EVENT_TYPE_LENGTH_MAX).safeParse(type);
+  const timeChecked = timeSchema.safeParse(timestamp);
+  const [data] = sliceMember(`{"data":${text}}`, "data");
+  return {
+    accountId: readAccountId(body, source.accountPointer, limits),
+    data: checkDepth({ text: data?.text ?? "null", depth: data?.depth ?? 0 }, [], limits),
+    type: typeChecked.success ? typeChecked.data : null,
+    id,
+    occurredAt: timeChecked.success ? timeChecked.data : null,
+    metadata: JSON.stringify({ source: source.name }),
+    expectedSeq: null,
+  };
+}
+
+/** The value that the pointer names: a text, or a whole number, which senders like for ids. */
+function readAccountId(body: unknown, pointer: string, limits: IngestLimits): string {
+  const path = pointer
+    .split("/")
+    .slice(1)
+    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  let value = body;
+  for (const step of path) {
+    const isIn = typeof value === "object" && value !== null && Object.hasOwn(value, step);
+    value = isIn ? (value as Record<string, unknown>)[step] : undefined;
+  }
+  const text = Number.isSafeInteger(value) ? String(value) : value;
+  const checked = lineSchema(limits.idLengthMax).safeParse(text);
+  if (checked.success) return checked.data;
+  throw eventInvalid(path, `must name the account: a text of 1 to ${limits.idLengthMax} characters, or a whole number`);
+}

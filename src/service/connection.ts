@@ -1,0 +1,28 @@
+import type { Settings } from "../config/settings.ts";
+import { type Database, openDatabase } from "../db/pool.ts";
+import { useDatabase } from "./database.ts";
+
+/**
+ * Does one piece of work over a connection of its own, at whichever database the settings name, and lets go of it.
+ *
+ * @param options.name shown in `pg_stat_activity`
+ * @param options.say hears what a person should know
+ */
+export async function withConnection<Result>(
+  options: { settings: Settings; name: string; say: (line: string) => void },
+  work: (database: Database) => Promise<Result>,
+): Promise<Result> {
+  const database = await useDatabase({ settings: options.settings, migrate: false, say: options.say });
+  const connection = openDatabase({
+    url: database.url,
+    name: options.name,
+    connectionsMax: 1,
+    onError: () => undefined,
+  });
+  try {
+    return await work(connection);
+  } finally {
+    await connection.end();
+    await database.release();
+  }
+}
