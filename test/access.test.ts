@@ -177,7 +177,7 @@ test(
         { accountId, data: 2 },
       ];
       assert.deepEqual(await codeOf(await send(app, mixed, headers)), [404, "account_not_found"]);
-      const lines = mixed.map((event) => JSON.stringify(event)).join("\n");
+      const lines = [...mixed.toReversed(), mixed[0]].map((event) => `${JSON.stringify(event)}\n`).join("");
       const streamed = await app.request("/v1/events", {
         method: "POST",
         body: lines,

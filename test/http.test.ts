@@ -155,9 +155,7 @@ test(
       accounts: { accountId: string; pending: number }[];
       next: string;
     };
-    const rest = (await (
-      await app.request(`/v1/accounts?after=${encodeURIComponent(first.next)}`)
-    ).json()) as typeof first;
+    const rest = (await (await app.request(`/v1/accounts?cursor=${first.next}`)).json()) as typeof first;
     assert.deepEqual(
       [...first.accounts, ...rest.accounts].map((account) => account.accountId),
       ids,

@@ -3,14 +3,12 @@
  */
 import type { Context, Handler } from "hono";
 import { html } from "hono/html";
+import { type EventResult, listAccounts, listEvents } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import {
   type AccountResult,
-  type EventResult,
   findAccount,
   findAccountsInDisorder,
-  listAccounts,
-  listEvents,
   type RunSummary,
   readRunSummary,
 } from "../db/results.ts";
@@ -33,7 +31,13 @@ async function showAccounts(c: Context, database: Database): Promise<Response> {
   const after = c.req.query("after") ?? "";
   const [summary, accounts] = await Promise.all([
     readRunSummary(database),
-    listAccounts(database, { after, limit: ACCOUNTS_PER_PAGE }),
+    listAccounts(database, {
+      states: [],
+      prefixes: [],
+      sort: "id",
+      after: after === "" ? null : { accountId: after, pending: 0 },
+      limit: ACCOUNTS_PER_PAGE,
+    }),
   ]);
   const disorder = await findAccountsInDisorder(
     database,
@@ -97,7 +101,8 @@ async function showAccount(c: Context, database: Database): Promise<Response> {
     throw new InturnError("account_not_found", "There is no such account: it never had an event.");
   const afterSeq = Number(/^\d{1,15}$/.exec(c.req.query("after") ?? "0")?.[0] ?? 0);
   const events = await listEvents(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE });
-  const last = events.length === EVENTS_PER_PAGE ? events.at(-1)?.seq : undefined;
+  const seq = events.at(-1)?.seq ?? account.events;
+  const last = seq < account.events ? seq : undefined;
   return await c.html(
     page(
       `Account ${accountId}`,
@@ -110,7 +115,7 @@ ${last === undefined ? "" : html`<a href="/results/${encodeURIComponent(accountI
   );
 }
 
-function eventsTable(events: readonly (Omit<EventResult, "data"> & { data: string })[]): Markup {
+function eventsTable(events: readonly EventResult[]): Markup {
   const head = [
     { label: "Seq", number: true },
     { label: "State" },

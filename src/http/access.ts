@@ -5,7 +5,7 @@ import type { Caller } from "../domain/access.ts";
 import { reaches, SCOPES } from "../domain/access.ts";
 import type { NewEvent } from "../domain/event.ts";
 import type { AccessBook, Access as AccessToKeys } from "../engine/access.ts";
-import { InturnError } from "../errors/error.ts";
+import { type ErrorData, InturnError } from "../errors/error.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext } from "./route.ts";
 
@@ -94,18 +94,21 @@ export function requireReach(c: ApiContext, accountId: string): void {
 const SHOWN_LENGTH_MAX = 250;
 
 /** The error for an account that is not there, or not for this caller. */
-export function accountNotFound(accountId: string): InturnError {
+export function accountNotFound(accountId: string, data: ErrorData = {}): InturnError {
   const shown = JSON.stringify(accountId.slice(0, SHOWN_LENGTH_MAX));
-  return new InturnError("account_not_found", `There is no account ${shown}: it never had an event.`);
+  return new InturnError("account_not_found", `There is no account ${shown}: it never had an event.`, { data });
 }
 
 /**
  * Whether the caller may store these events now.
  *
- * @throws InturnError `account_not_found` or `rate_exceeded`
+ * @throws InturnError `account_not_found`, with `data.index` of the event at fault, or `rate_exceeded`
  */
 export function admit(c: ApiContext, events: readonly NewEvent[], rates: RateLimits): Promise<void> | undefined {
   const caller = c.get("caller");
-  if (caller.accountPrefix !== "") for (const event of events) requireReach(c, event.accountId);
+  if (caller.accountPrefix !== "") {
+    const index = events.findIndex((event) => !reaches(caller, event.accountId));
+    if (index >= 0) throw accountNotFound(events[index]?.accountId ?? "", { index });
+  }
   return caller.eventsPerSecond === null ? undefined : rates.consume(c, caller, events.length);
 }

@@ -1,37 +1,70 @@
+/**
+ * Reading accounts.
+ */
 import { z } from "@hono/zod-openapi";
+import { type AccountPlace, listAccounts } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
-import { findAccount, listAccounts, listEvents, PAGE_ROWS_MAX } from "../db/results.ts";
+import { type AccountResult, findAccount } from "../db/results.ts";
+import { ACCOUNT_STATES } from "../domain/account.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 import { accountNotFound, requireReach } from "./access.ts";
 import { problemResponses } from "./problem.ts";
+import { checkQuery, limitSchema, toRfc3339 } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
-const limitSchema = z
-  .string()
-  .regex(/^\d{1,9}$/, "must be a whole number")
-  .transform(Number)
-  .pipe(z.number().min(1).max(PAGE_ROWS_MAX));
+const STATES = [...ACCOUNT_STATES, "paused"] as const;
 
-const accountsQuerySchema = z.strictObject({
-  after: z.string().max(ACCOUNT_ID_LENGTH_MAX).default(""),
-  limit: limitSchema.default(100),
-});
+const SORTS = ["id", "pending"] as const;
 
-const eventsQuerySchema = z.strictObject({
-  after: z
+const querySchema = z.strictObject({
+  state: z
     .string()
-    .regex(/^\d{1,15}$/, "must be a seq")
-    .transform(Number)
-    .default(0),
-  limit: limitSchema.default(100),
+    .transform((states) => states.split(","))
+    .pipe(z.array(z.enum(STATES)))
+    .optional()
+    .openapi({
+      type: "string",
+      description: `Any of these, separated by commas: ${STATES.join(", ")}.`,
+      example: "blocked",
+    }),
+  search: z.string().max(ACCOUNT_ID_LENGTH_MAX).default("").openapi({ description: "What the ids begin with." }),
+  sort: z.enum(SORTS).default("id").openapi({
+    description: "By id, or with the most waiting events first; then only accounts that have any are listed.",
+  }),
+  cursor: z.string().max(2_000).optional().openapi({ description: "The `next` of the page before." }),
+  limit: limitSchema,
 });
 
-const accountParamsSchema = z.object({ id: z.string() });
+const timeSchema = z.string().nullable().openapi({ format: "date-time" });
 
-/** Reading accounts and their events. */
+/** An account, as answers show it. */
+export const accountSchema = z
+  .object({
+    accountId: z.string(),
+    state: z.enum(STATES),
+    events: z.int().openapi({ description: "How many events it ever got; the seq of the last one." }),
+    processed: z.int(),
+    pending: z.int().openapi({ description: "Events that are not settled yet." }),
+    dead: z.int().openapi({ description: "Events that were set aside." }),
+    headSeq: z.int().nullable().openapi({ description: "The first event that is not settled." }),
+    headAttempts: z.int().nullable(),
+    headError: z.string().nullable(),
+    firstReceivedAt: timeSchema,
+    lastProcessedAt: timeSchema,
+    oldestPendingSeconds: z.number().nullable(),
+    blockedSince: timeSchema,
+  })
+  .openapi("Account");
+
+const pageSchema = z.object({
+  accounts: z.array(accountSchema),
+  next: z.string().nullable().openapi({ description: "The `cursor` of the next page; null on the last one." }),
+});
+
+/** Reading accounts. */
 export function createAccountRoutes(database: Database): Route[] {
-  const ok = { description: "Found.", content: { "application/json": { schema: z.looseObject({}) } } };
+  const answer = (schema: z.ZodType) => ({ description: "Found.", content: { "application/json": { schema } } });
   return [
     {
       spec: {
@@ -40,8 +73,11 @@ export function createAccountRoutes(database: Database): Route[] {
         operationId: "listAccounts",
         summary: "Accounts, page by page",
         tags: ["Accounts"],
-        request: { query: accountsQuerySchema },
-        responses: { 200: ok, ...problemResponses("database_unavailable") },
+        request: { query: querySchema },
+        responses: {
+          200: answer(pageSchema),
+          ...problemResponses("query_invalid", "database_unavailable", "database_not_migrated"),
+        },
       },
       access: "read",
       handle: (c) => getAccounts(c, database),
@@ -53,61 +89,66 @@ export function createAccountRoutes(database: Database): Route[] {
         operationId: "getAccount",
         summary: "One account",
         tags: ["Accounts"],
-        request: { params: accountParamsSchema },
-        responses: { 200: ok, ...problemResponses("account_not_found", "database_unavailable") },
+        request: { params: z.object({ id: z.string() }) },
+        responses: {
+          200: answer(accountSchema),
+          ...problemResponses("account_not_found", "database_unavailable", "database_not_migrated"),
+        },
       },
       access: "read",
-      handle: async (c) => c.json(await requireAccount(c, database)),
-    },
-    {
-      spec: {
-        method: "get",
-        path: "/v1/accounts/{id}/events",
-        operationId: "listEvents",
-        summary: "An account's events in seq order, page by page",
-        tags: ["Accounts"],
-        request: { params: accountParamsSchema, query: eventsQuerySchema },
-        responses: { 200: ok, ...problemResponses("account_not_found", "database_unavailable") },
+      handle: async (c) => {
+        checkQuery(c, z.strictObject({}));
+        return c.json(toAnswer(await requireAccount(c, database)));
       },
-      access: "read",
-      handle: (c) => getAccountEvents(c, database),
     },
   ];
 }
 
-/** `GET /v1/accounts?after=&limit=`: accounts in id order; `next` is the `after` of the next page, null on the last. */
 async function getAccounts(c: ApiContext, database: Database): Promise<Response> {
-  const { after, limit } = checkQuery(c, accountsQuerySchema);
-  const accounts = await listAccounts(database, { after, limit });
-  return c.json({ accounts, next: accounts.length < limit ? null : accounts.at(-1)?.accountId });
+  const { state: states = [], search, sort, cursor, limit } = checkQuery(c, querySchema);
+  const after = cursor === undefined ? null : readCursor(cursor, sort);
+  const prefixes = [c.get("caller").accountPrefix, search].filter((prefix) => prefix !== "");
+  const accounts = await listAccounts(database, { states, prefixes, sort, after, limit });
+  const last = accounts.length < limit ? undefined : accounts.at(-1);
+  return c.json({ accounts: accounts.map(toAnswer), next: last === undefined ? null : writeCursor(last, sort) });
 }
 
-/** `GET /v1/accounts/{id}/events?after=&limit=`: events in seq order; `next` is the `after` of the next page, null on the last. */
-async function getAccountEvents(c: ApiContext, database: Database): Promise<Response> {
-  const { after, limit } = checkQuery(c, eventsQuerySchema);
-  const { accountId } = await requireAccount(c, database);
-  const events = await listEvents(database, { accountId, afterSeq: after, limit });
-  const next = events.length < limit ? null : (events.at(-1)?.seq ?? null);
-  // The data goes out as the text that it was stored as: parsing it here could change a number.
-  const rows = events.map(({ data, ...event }) => `{${JSON.stringify(event).slice(1, -1)},"data":${data}}`);
-  c.header("Content-Type", "application/json");
-  return c.body(`{"events":[${rows.join(",")}],"next":${next}}`);
-}
-
-async function requireAccount(c: ApiContext, database: Database) {
+/** The account of the path. @throws InturnError `account_not_found` */
+export async function requireAccount(c: ApiContext, database: Database): Promise<AccountResult> {
   const accountId = c.req.param("id") ?? "";
   requireReach(c, accountId);
   const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
-  if (account !== undefined) return account;
-  throw accountNotFound(accountId);
+  if (account === undefined) throw accountNotFound(accountId);
+  return account;
 }
 
-function checkQuery<Schema extends z.ZodType>(c: ApiContext, schema: Schema): z.output<Schema> {
-  const checked = schema.safeParse(c.req.query());
-  if (checked.success) return checked.data;
-  const faults = checked.error.issues.map((issue) => ({
-    where: issue.path.join(".") || "query",
-    message: issue.message,
-  }));
-  throw new InturnError("query_invalid", "The query cannot be used.", { faults });
+function toAnswer(account: AccountResult): AccountResult {
+  const { firstReceivedAt, lastProcessedAt, blockedSince } = account;
+  return {
+    ...account,
+    firstReceivedAt: toRfc3339(firstReceivedAt),
+    lastProcessedAt: toRfc3339(lastProcessedAt),
+    blockedSince: toRfc3339(blockedSince),
+  };
+}
+
+const cursorSchema = z.strictObject({
+  sort: z.enum(SORTS),
+  accountId: z.string().max(ACCOUNT_ID_LENGTH_MAX),
+  pending: z.int().min(0),
+});
+
+function writeCursor({ accountId, pending }: AccountResult, sort: (typeof SORTS)[number]): string {
+  return Buffer.from(JSON.stringify({ sort, accountId, pending })).toString("base64url");
+}
+
+function readCursor(cursor: string, sort: (typeof SORTS)[number]): AccountPlace {
+  try {
+    const read = cursorSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
+    if (read.sort === sort && !read.accountId.includes("\0")) return read;
+  } catch {
+    // Told below.
+  }
+  const message = "is not the `next` of a page of this listing";
+  throw new InturnError("query_invalid", `The cursor ${message}.`, { faults: [{ where: "cursor", message }] });
 }

@@ -5,9 +5,11 @@ import { randomUUID } from "node:crypto";
 import { type Handler, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
 import type { Appender } from "../engine/append.ts";
+import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { createGuard, type GuardOptions } from "./access.ts";
+import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { BodyBudget } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
@@ -25,6 +27,7 @@ export interface AppOptions extends GuardOptions {
   readonly appender: Appender;
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
+  readonly waiting: Waiting;
   readonly log: Log;
   readonly limits: IngestLimits;
   /** Pages for people, by path; they need the scope `read`. */
@@ -42,6 +45,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createEventRoutes({ ...options, budget, rates: new RateLimits() }),
     ...createWebhookRoutes({ ...options, budget }),
     ...createAccountRoutes(database),
+    ...createAccountEventRoutes(options),
     ...createOperationRoutes(database),
     ...createHealthRoutes(database),
   ];
@@ -51,7 +55,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     register(app, { method: spec.method.toUpperCase(), path, access, handle });
   }
   for (const [path, handle] of Object.entries(options.pages ?? {})) {
-    register(app, { method: "GET", path, access: "read", handle: handle as unknown as Route["handle"] });
+    register(app, { method: "GET", path, access: "read", handle: (c) => showPage(c, handle) });
   }
   refuseOtherMethods(app);
   app.notFound(() => {
@@ -73,6 +77,14 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
       return await route.handle(c);
     });
   }
+}
+
+/** The pages show everything; who may not see everything sees none of them. */
+async function showPage(c: ApiContext, page: Handler): Promise<Response> {
+  if (c.get("caller").accountPrefix !== "") {
+    throw new InturnError("scope_missing", "The pages show all accounts, and this key reaches only some.");
+  }
+  return (await page(c, async () => undefined)) as Response;
 }
 
 /** Tells who comes with another method which ones are right. */

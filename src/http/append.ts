@@ -8,7 +8,11 @@ const FIELD: Readonly<Record<string, string>> = {
   event_id_reused: "id",
   seq_unexpected: "expectedSeq",
   account_full: "accountId",
+  account_not_found: "accountId",
 };
+
+/** Whether a sender may store these events; throws when they may not. */
+export type Admit = (events: readonly NewEvent[]) => Promise<void> | undefined;
 
 /**
  * Stores the events of one request; what is refused names the event at fault.
@@ -19,8 +23,11 @@ export async function appendEvents(
   appender: Appender,
   events: readonly NewEvent[],
   isBatch: boolean,
+  admit?: Admit,
 ): Promise<readonly Appended[]> {
   try {
+    const admitted = admit?.(events);
+    if (admitted !== undefined) await admitted;
     return await appender.append(events);
   } catch (error) {
     if (!(error instanceof InturnError) || typeof error.data["index"] !== "number") throw error;

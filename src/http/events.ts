@@ -155,9 +155,7 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
   return await withBody(c, door.limits, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
-    const admitted = admit(c, events, door.rates);
-    if (admitted !== undefined) await admitted;
-    const appended = await appendEvents(door.appender, events, isBatch);
+    const appended = await appendEvents(door.appender, events, isBatch, (all) => admit(c, all, door.rates));
     return c.json(isBatch ? { events: appended } : appended[0], 202);
   });
 }

@@ -6,6 +6,7 @@ import { z } from "@hono/zod-openapi";
 import type { NewEvent } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
+import type { Admit } from "./append.ts";
 import { type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import type { EventContext, JsonEvents } from "./json-events.ts";
@@ -32,7 +33,7 @@ export interface StreamOptions {
   readonly reader: JsonEvents;
   readonly limits: IngestLimits & BodyLimits;
   /** Whether the sender may store these events. */
-  readonly admit: (events: readonly NewEvent[]) => Promise<void> | undefined;
+  readonly admit: Admit;
 }
 
 interface Line {

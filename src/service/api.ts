@@ -7,6 +7,7 @@ import { listApiKeys } from "../db/api-keys.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { type Access, createAccess } from "../engine/access.ts";
 import { createAppender } from "../engine/append.ts";
+import { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import { createApp } from "../http/app.ts";
 import type { Log } from "../log/log.ts";
@@ -36,6 +37,9 @@ const HEADERS_MS_MAX = 10_000;
 /** Requests under way when the API stops get this long. */
 const CLOSE_MS_MAX = 5_000;
 
+/** While the API stops, connections without a request under way are looked for this often. */
+const IDLE_LOOK_MS = 50;
+
 /** Starts the API process's part: door, reads and pages over one pool. */
 export async function startApi(options: { settings: Settings; databaseUrl: string; log: Log }): Promise<Api> {
   const { settings, log } = options;
@@ -50,11 +54,13 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
   const isLocal = isLoopback(settings.host);
   if (!isLocal) await requireKeys(database, settings, log);
   const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
+  const waiting = new Waiting(database);
   const app = createApp({
     appender: createAppender(database, settings),
     database,
     log,
     limits: settings,
+    waiting,
     access,
     isLocal,
     pages: createResultsPages(database),
@@ -79,7 +85,12 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   log.info({ url }, "listening");
   if (isLocal) void sayIfOpen(access, log);
-  return { url, close: () => closeServer(server).then(() => database.end()) };
+  const close = async () => {
+    waiting.close();
+    await closeServer(server);
+    await database.end();
+  };
+  return { url, close };
 }
 
 /** Addresses that only this machine can reach. */
@@ -134,7 +145,9 @@ async function closeServer(server: Server): Promise<void> {
   const { promise: closed, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(() => server.closeAllConnections(), CLOSE_MS_MAX);
   server.close(() => resolve());
-  server.closeIdleConnections();
+  // A connection whose last request has just been answered is idle from then on.
+  const closing = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS);
   await closed;
+  clearInterval(closing);
   clearTimeout(timer);
 }

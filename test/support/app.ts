@@ -3,6 +3,7 @@ import { createResultsPages } from "../../src/dashboard/results.ts";
 import type { Database } from "../../src/db/pool.ts";
 import { createAccess } from "../../src/engine/access.ts";
 import { createAppender } from "../../src/engine/append.ts";
+import { Waiting } from "../../src/engine/waiting.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { createLog } from "../../src/log/log.ts";
 import { NO_CAPS } from "./append.ts";
@@ -12,6 +13,7 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
   return createApp({
     appender: createAppender(database, NO_CAPS),
     database,
+    waiting: new Waiting(database),
     log: createLog({ level: "silent", name: "test" }),
     limits: readSettings({}),
     access: createAccess({ database, environmentKeys: [] }),

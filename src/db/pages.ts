@@ -1,0 +1,131 @@
+/**
+ * Reading accounts and events page by page. A page is chosen on the tables, by an index; what stands on it is what the public
+ * views show.
+ */
+import type { Database } from "./pool.ts";
+import type { AccountResult } from "./results.ts";
+
+/** The most rows one page of a listing holds. */
+export const PAGE_ROWS_MAX = 1_000;
+
+/** Stored bytes of data that one page carries, beyond its first event. Stored bytes are packed: in full they may be many more. */
+const PAGE_BYTES_MAX = 1_048_576;
+
+/** A place between two accounts in the order of a listing. */
+export interface AccountPlace {
+  readonly accountId: string;
+  /** Where the listing goes by it: how many events waited. */
+  readonly pending: number;
+}
+
+/** Which accounts, and in which order. */
+export interface AccountFilter {
+  /** Any of these, as the view calls them; empty for all. */
+  readonly states: readonly string[];
+  /** The ids begin with each of these. */
+  readonly prefixes: readonly string[];
+  /** By id, or with the most waiting events first; then only accounts are listed that have any. */
+  readonly sort: "id" | "pending";
+}
+
+const ACCOUNT_COLUMNS = `
+  r.account_id as "accountId", r.state, r.events, r.processed, r.pending, r.dead, r.head_seq as "headSeq",
+  r.head_attempts as "headAttempts", r.head_error as "headError", r.first_received_at::text as "firstReceivedAt",
+  r.last_processed_at::text as "lastProcessedAt", r.oldest_pending_seconds as "oldestPendingSeconds",
+  r.blocked_since::text as "blockedSince"`;
+
+/** The state, as the view shows it. */
+const STATE = "case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end";
+
+/** Whether nothing of an account in one of these states is without events that wait: then a smaller index serves. */
+const neverIdle = (states: readonly string[]) =>
+  states.length > 0 && !states.includes("idle") && !states.includes("paused");
+
+/** A page of accounts after this place. */
+export async function listAccounts(
+  database: Database,
+  page: AccountFilter & { after: AccountPlace | null; limit: number },
+): Promise<AccountResult[]> {
+  const { states, prefixes, sort, after, limit } = page;
+  const values: unknown[] = [];
+  const bind = (value: unknown) => `$${values.push(value)}`;
+  const byPending = sort === "pending";
+  const order = byPending ? "a.processed_seq - a.last_seq, a.id" : "a.id";
+  const wanted = prefixes.map(bind).map((prefix) => `a.id >= ${prefix} and starts_with(a.id, ${prefix})`);
+  if (states.length > 0) wanted.push(`${STATE} = any (${bind(states)}::text[])`);
+  if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
+  if (byPending) wanted.push("a.last_seq > a.processed_seq");
+  if (after !== null) {
+    const place = byPending ? `${bind(-after.pending)}::bigint, ${bind(after.accountId)}` : bind(after.accountId);
+    wanted.push(`(${order}) > (${place})`);
+  }
+  const text = `
+    with page as materialized (
+      select a.id, row_number() over (order by ${order}) as place from inturn.accounts as a
+      ${wanted.length > 0 ? `where ${wanted.join(" and ")}` : ""}
+      order by ${order} limit ${bind(limit)}
+    )
+    select ${ACCOUNT_COLUMNS} from page as p join inturn.account_results as r on r.account_id = p.id
+    order by p.place`;
+  return (await database.query<AccountResult>(text, values)).rows;
+}
+
+/** An event, as the view shows it, with what came beside its data. Times are PostgreSQL's text, in the session's zone. */
+export interface EventResult {
+  readonly accountId: string;
+  readonly seq: number;
+  readonly eventId: string | null;
+  readonly type: string | null;
+  /** JSON text, as it was stored. */
+  readonly data: string;
+  /** JSON text, as it was stored. */
+  readonly metadata: string | null;
+  readonly receivedAt: string;
+  readonly startedAt: string | null;
+  readonly processedAt: string | null;
+  readonly attempts: number;
+  readonly state: "pending" | "processing" | "retrying" | "processed" | "dead" | "skipped";
+  readonly waitMs: number | null;
+  readonly durationMs: number | null;
+}
+
+const EVENTS_PAGE = `
+  with next as (
+    select e.seq, e.data, e.metadata from inturn.events as e
+    where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
+  ), page as materialized (
+    select n.seq, n.metadata, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before
+    from next as n
+  )
+  select r.account_id as "accountId", r.seq, r.event_id as "eventId", r.type, r.data::text as data, p.metadata::text as metadata,
+    r.received_at::text as "receivedAt", r.started_at::text as "startedAt", r.processed_at::text as "processedAt", r.attempts,
+    r.state, r.wait_ms as "waitMs", r.duration_ms as "durationMs"
+  from page as p join inturn.event_results as r on r.account_id = $1 and r.seq = p.seq
+  where p.bytes_before < ${PAGE_BYTES_MAX}
+  order by p.seq`;
+
+/** A page of an account's events after this seq, in order; shorter than `limit` also where the data is large. */
+export async function listEvents(
+  database: Database,
+  page: { accountId: string; afterSeq: number; limit: number },
+): Promise<EventResult[]> {
+  return (await database.query<EventResult>(EVENTS_PAGE, [page.accountId, page.afterSeq, page.limit])).rows;
+}
+
+/** One event, or undefined when there is none with this seq, or it is no longer kept. */
+export async function findEvent(database: Database, accountId: string, seq: number): Promise<EventResult | undefined> {
+  const [event] = await listEvents(database, { accountId, afterSeq: seq - 1, limit: 1 });
+  return event?.seq === seq ? event : undefined;
+}
+
+/** How far these accounts are: the last settled seq of each that exists. */
+export async function readProcessedSeqs(
+  database: Database,
+  accountIds: readonly string[],
+): Promise<Map<string, number>> {
+  const { rows } = await database.query<{ id: string; seq: number }>(
+    "select a.id, a.processed_seq as seq from inturn.accounts as a where a.id = any ($1)",
+    [accountIds],
+  );
+  return new Map(rows.map(({ id, seq }) => [id, seq]));
+}

@@ -1,0 +1,149 @@
+/**
+ * Reading the events of an account, and waiting until one is settled.
+ */
+import { z } from "@hono/zod-openapi";
+import { type EventResult, findEvent, listEvents } from "../db/pages.ts";
+import type { Database } from "../db/pool.ts";
+import type { Waiting } from "../engine/waiting.ts";
+import { InturnError } from "../errors/error.ts";
+import { requireAccount } from "./accounts.ts";
+import { problemResponses } from "./problem.ts";
+import { checkQuery, limitSchema, toRfc3339, wholeNumberSchema } from "./query.ts";
+import type { ApiContext, Route } from "./route.ts";
+
+/** Longest wait for an event. */
+const WAIT_SECONDS_MAX = 60;
+
+const pageQuerySchema = z.strictObject({
+  after: wholeNumberSchema(0, Number.MAX_SAFE_INTEGER, 0).openapi({
+    description: "The seq that the page begins after.",
+  }),
+  limit: limitSchema,
+});
+
+const eventQuerySchema = z.strictObject({
+  wait: wholeNumberSchema(0, WAIT_SECONDS_MAX, 0).openapi({
+    description:
+      "Seconds to hold the answer until the event is settled; then, or when they are over, it is answered as it is.",
+  }),
+});
+
+const seqSchema = z
+  .string()
+  .regex(/^[1-9]\d{0,15}$/)
+  .openapi({ type: "integer", minimum: 1 });
+
+const timeSchema = z.string().openapi({ format: "date-time" });
+
+/** An event, as answers show it. */
+export const eventSchema = z
+  .object({
+    accountId: z.string(),
+    seq: z.int(),
+    eventId: z.string().nullable(),
+    type: z.string().nullable(),
+    receivedAt: timeSchema,
+    startedAt: timeSchema.nullable(),
+    processedAt: timeSchema.nullable().openapi({ description: "When it was settled." }),
+    attempts: z.int(),
+    state: z.enum(["pending", "processing", "retrying", "processed", "dead", "skipped"]),
+    waitMs: z.number().nullable().openapi({ description: "From its arrival to the start of its handler." }),
+    durationMs: z.number().nullable().openapi({ description: "The handler's own time." }),
+    metadata: z.looseObject({}).nullable().openapi({ description: "What came beside the data." }),
+    data: z.unknown().openapi({ description: "As it was sent, to the letter." }),
+  })
+  .openapi("Event");
+
+const pageSchema = z.object({
+  events: z.array(eventSchema),
+  next: z.int().nullable().openapi({ description: "The `after` of the next page; null on the last one." }),
+});
+
+/** Reading events. */
+export function createAccountEventRoutes(options: { database: Database; waiting: Waiting }): Route[] {
+  const { database, waiting } = options;
+  const answer = (schema: z.ZodType) => ({ description: "Found.", content: { "application/json": { schema } } });
+  const tags = ["Events"];
+  return [
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts/{id}/events",
+        operationId: "listEvents",
+        summary: "An account's events in seq order, page by page",
+        tags,
+        request: { params: z.object({ id: z.string() }), query: pageQuerySchema },
+        responses: {
+          200: answer(pageSchema),
+          ...problemResponses("account_not_found", "database_unavailable", "database_not_migrated"),
+        },
+      },
+      access: "read",
+      handle: (c) => getEvents(c, database),
+    },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts/{id}/events/{seq}",
+        operationId: "getEvent",
+        summary: "One event, as it is or once it is settled",
+        tags,
+        request: { params: z.object({ id: z.string(), seq: seqSchema }), query: eventQuerySchema },
+        responses: {
+          200: answer(eventSchema),
+          ...problemResponses(
+            "account_not_found",
+            "event_not_found",
+            "overloaded",
+            "database_unavailable",
+            "database_not_migrated",
+          ),
+        },
+      },
+      access: "read",
+      handle: (c) => getEvent(c, database, waiting),
+    },
+  ];
+}
+
+async function getEvents(c: ApiContext, database: Database): Promise<Response> {
+  const { after, limit } = checkQuery(c, pageQuerySchema);
+  const { accountId, events: lastSeq } = await requireAccount(c, database);
+  const events = await listEvents(database, { accountId, afterSeq: after, limit });
+  const seq = events.at(-1)?.seq;
+  const next = seq === undefined || seq >= lastSeq ? null : seq;
+  c.header("Content-Type", "application/json");
+  return c.body(`{"events":[${events.map(toText).join(",")}],"next":${next}}`);
+}
+
+async function getEvent(c: ApiContext, database: Database, waiting: Waiting): Promise<Response> {
+  const { wait } = checkQuery(c, eventQuerySchema);
+  const { accountId } = await requireAccount(c, database);
+  const seqText = c.req.param("seq") ?? "";
+  const seq = seqSchema.safeParse(seqText).success ? Number(seqText) : 0;
+  let event = await findEvent(database, accountId, seq);
+  if (event?.processedAt === null && wait > 0) {
+    await waiting.untilSettled({ accountId, seq, ms: wait * 1_000, signal: c.req.raw.signal });
+    event = await findEvent(database, accountId, seq);
+  }
+  if (event === undefined) {
+    throw new InturnError(
+      "event_not_found",
+      `This account has no event ${seqText.slice(0, 20)}, or it is no longer kept.`,
+    );
+  }
+  c.header("Content-Type", "application/json");
+  return c.body(toText(event));
+}
+
+/** The data goes out as the text that it was stored as: parsing it here could change a number. */
+function toText(event: EventResult): string {
+  const { data, metadata, ...rest } = event;
+  const { receivedAt, startedAt, processedAt } = rest;
+  const times = {
+    receivedAt: toRfc3339(receivedAt),
+    startedAt: toRfc3339(startedAt),
+    processedAt: toRfc3339(processedAt),
+  };
+  return `${JSON.stringify({ ...rest, ...times }).slice(0, -1)},"metadata":${metadata},"data":${data}}`;
+}
