@@ -7,7 +7,6 @@ import type { Database } from "../db/pool.ts";
 import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import { requireAccount } from "./accounts.ts";
-import { problemResponses } from "./problem.ts";
 import { checkQuery, limitSchema, toRfc3339, wholeNumberSchema } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -75,9 +74,9 @@ export function createAccountEventRoutes(options: { database: Database; waiting:
         request: { params: z.object({ id: z.string() }), query: pageQuerySchema },
         responses: {
           200: answer(pageSchema),
-          ...problemResponses("account_not_found", "database_unavailable", "database_not_migrated"),
         },
       },
+      codes: ["account_not_found", "database_unavailable", "database_not_migrated"],
       access: "read",
       handle: (c) => getEvents(c, database),
     },
@@ -91,15 +90,9 @@ export function createAccountEventRoutes(options: { database: Database; waiting:
         request: { params: z.object({ id: z.string(), seq: seqSchema }), query: eventQuerySchema },
         responses: {
           200: answer(eventSchema),
-          ...problemResponses(
-            "account_not_found",
-            "event_not_found",
-            "overloaded",
-            "database_unavailable",
-            "database_not_migrated",
-          ),
         },
       },
+      codes: ["account_not_found", "event_not_found", "overloaded", "database_unavailable", "database_not_migrated"],
       access: "read",
       handle: (c) => getEvent(c, database, waiting),
     },

@@ -9,7 +9,6 @@ import { ACCOUNT_STATES } from "../domain/account.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 import { accountNotFound, requireReach } from "./access.ts";
-import { problemResponses } from "./problem.ts";
 import { checkQuery, limitSchema, toRfc3339 } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -76,9 +75,9 @@ export function createAccountRoutes(database: Database): Route[] {
         request: { query: querySchema },
         responses: {
           200: answer(pageSchema),
-          ...problemResponses("query_invalid", "database_unavailable", "database_not_migrated"),
         },
       },
+      codes: ["database_unavailable", "database_not_migrated"],
       access: "read",
       handle: (c) => getAccounts(c, database),
     },
@@ -92,9 +91,9 @@ export function createAccountRoutes(database: Database): Route[] {
         request: { params: z.object({ id: z.string() }) },
         responses: {
           200: answer(accountSchema),
-          ...problemResponses("account_not_found", "database_unavailable", "database_not_migrated"),
         },
       },
+      codes: ["account_not_found", "database_unavailable", "database_not_migrated"],
       access: "read",
       handle: async (c) => {
         checkQuery(c, z.strictObject({}));

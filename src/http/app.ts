@@ -12,6 +12,7 @@ import { createGuard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { BodyBudget } from "./body.ts";
+import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
 import { createHealthRoutes } from "./health.ts";
@@ -49,10 +50,13 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createOperationRoutes(database),
     ...createHealthRoutes(database),
   ];
-  routes.push(...createDescription(routes));
+  routes.push(createDescription(routes));
   for (const { spec, access, handle } of routes) {
     const path = spec.path.replaceAll(/\{(\w+)\}/g, ":$1");
     register(app, { method: spec.method.toUpperCase(), path, access, handle });
+  }
+  for (const [path, handle] of Object.entries(createDocsPages())) {
+    register(app, { method: "GET", path, access: "open", handle: handle as Route["handle"] });
   }
   for (const [path, handle] of Object.entries(options.pages ?? {})) {
     register(app, { method: "GET", path, access: "read", handle: (c) => showPage(c, handle) });

@@ -12,7 +12,6 @@ import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
 import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { NDJSON_TYPES, ndjsonAnswerSchema, takeLines } from "./ndjson.ts";
-import { problemResponses } from "./problem.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -59,6 +58,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
         summary: "Send one event or many",
         ...describe(door, "needed"),
       },
+      codes: CODES,
       access: "ingest",
       handle: (c) => postEvents(c, door, undefined),
     },
@@ -70,6 +70,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
         summary: "Send events of one account",
         ...describe(door, "known", z.object({ id: idSchema })),
       },
+      codes: CODES,
       access: "ingest",
       handle: (c) =>
         postEvents(c, door, check(z.object({ accountId: idSchema }), { accountId: c.req.param("id") }).accountId),
@@ -138,7 +139,6 @@ function describe(
           "application/json": { schema: z.union([appendedSchema, z.object({ events: z.array(appendedSchema) })]) },
         },
       },
-      ...problemResponses(...CODES),
     },
   };
 }

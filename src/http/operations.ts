@@ -8,7 +8,6 @@ import { requireReach } from "./access.ts";
 import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
 import { parseJson } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
-import { problemResponses } from "./problem.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 /** Characters of a name and of a reason; the database keeps no more. */
@@ -64,19 +63,27 @@ export function createOperationRoutes(database: Database): Route[] {
       },
       responses: {
         200: { description: "Carried out.", content: { "application/json": { schema: operatedSchema } } },
-        ...problemResponses(
-          "operation_invalid",
-          "account_not_found",
-          "account_running",
-          "account_locked",
-          "origin_refused",
-          "json_malformed",
-          "body_too_large",
-          "media_type_unsupported",
-          "database_unavailable",
-        ),
       },
     },
+    codes: [
+      "operation_invalid",
+      "account_not_found",
+      "account_running",
+      "account_locked",
+      "origin_refused",
+      "json_malformed",
+      "body_too_large",
+      "media_type_unsupported",
+      "database_unavailable",
+      "body_incomplete",
+      "overloaded",
+      "account_idle",
+      "event_not_dead",
+      "event_overtaken",
+      "event_not_settled",
+      "replay_too_large",
+      "database_not_migrated",
+    ],
     access: "operate",
     handle: (c) => postOperation(c, verb, database),
   }));

@@ -120,12 +120,11 @@ export const problemSchema = z
   })
   .openapi("Problem");
 
-/** The responses of the API's description for these codes, and for those that any request may meet. */
-export function problemResponses(...codes: ErrorCode[]): RouteConfig["responses"] {
-  const all = new Set<ErrorCode>([...codes, ...ANYWHERE]);
+/** The responses of the API's description for these codes. */
+export function problemResponses(codes: ReadonlySet<ErrorCode>): RouteConfig["responses"] {
   const responses: RouteConfig["responses"] = {};
-  for (const status of new Set([...all].map(statusOf))) {
-    const named = [...all].filter((code) => statusOf(code) === status);
+  for (const status of new Set([...codes].map(statusOf))) {
+    const named = [...codes].filter((code) => statusOf(code) === status);
     responses[status] = {
       description: `${TITLE[status]}: ${named.map((code) => `\`${code}\``).join(", ")}`,
       content: { "application/problem+json": { schema: problemSchema } },
@@ -133,9 +132,6 @@ export function problemResponses(...codes: ErrorCode[]): RouteConfig["responses"
   }
   return responses;
 }
-
-/** Codes that any request may meet. */
-const ANYWHERE: readonly ErrorCode[] = ["path_invalid", "query_invalid", "host_refused", "internal"];
 
 /** Answers with the problem document of an error. */
 export function respondWithProblem(c: ApiContext, error: InturnError, requestId: string): Response {

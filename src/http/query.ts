@@ -36,8 +36,6 @@ function queryInvalid(faults: { where: string; message: string }[]): InturnError
 }
 
 /** PostgreSQL's text of a time, as RFC 3339 writes it. */
-export function toRfc3339(time: string): string;
-export function toRfc3339(time: string | null): string | null;
-export function toRfc3339(time: string | null): string | null {
-  return time?.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00") ?? null;
+export function toRfc3339<Time extends string | null>(time: Time): Time {
+  return (time?.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00") ?? null) as Time;
 }

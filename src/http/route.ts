@@ -2,6 +2,7 @@ import type { HttpBindings } from "@hono/node-server";
 import type { RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Caller, Scope } from "../domain/access.ts";
+import type { ErrorCode } from "../errors/error.ts";
 
 /** Who may call an operation: a key with this scope, anybody, or who signs the body. */
 export type Access = Scope | "open" | "signed";
@@ -18,6 +19,8 @@ export type ApiContext = Context<ApiEnvironment>;
 /** One operation of the API: what its description says, who may call it, and what it does. */
 export interface Route {
   readonly spec: RouteConfig & { readonly operationId: string };
+  /** The codes of the errors that it may answer with, beside those that any request may meet. */
+  readonly codes: readonly ErrorCode[];
   readonly access: Access;
   readonly handle: (c: ApiContext) => Promise<Response> | Response;
 }

@@ -14,7 +14,6 @@ import { checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } f
 import { appendedSchema } from "./events.ts";
 import { parseJson, sliceMember } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
-import { problemResponses } from "./problem.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 /** What the route stands on. */
@@ -53,24 +52,24 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         },
         responses: {
           202: { description: "Stored.", content: { "application/json": { schema: appendedSchema } } },
-          ...problemResponses(
-            "signature_invalid",
-            "body_missing",
-            "body_incomplete",
-            "json_malformed",
-            "body_too_large",
-            "media_type_unsupported",
-            "event_invalid",
-            "event_id_reused",
-            "account_full",
-            "backlog_full",
-            "overloaded",
-            "account_locked",
-            "database_unavailable",
-            "database_not_migrated",
-          ),
         },
       },
+      codes: [
+        "signature_invalid",
+        "body_missing",
+        "body_incomplete",
+        "json_malformed",
+        "body_too_large",
+        "media_type_unsupported",
+        "event_invalid",
+        "event_id_reused",
+        "account_full",
+        "backlog_full",
+        "overloaded",
+        "account_locked",
+        "database_unavailable",
+        "database_not_migrated",
+      ],
       access: "signed",
       handle: (c) => postWebhook(c, options),
     },
