@@ -17,6 +17,7 @@
  * export default handler;
  * ```
  */
+export * from "./client/index.ts";
 export { readSettings, type Settings } from "./config/settings.ts";
 export { migrateDatabase } from "./db/migrate.ts";
 export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts";

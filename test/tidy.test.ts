@@ -13,7 +13,7 @@ const LAYERS = [
   ["config", "log"],
   ["db"],
   ["engine"],
-  ["worker", "http", "dashboard"],
+  ["worker", "http", "dashboard", "client"],
   ["service"],
   ["cli", "index.ts"],
 ];

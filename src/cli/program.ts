@@ -36,8 +36,8 @@ export function createProgram(): Command {
     .showHelpAfterError("(--help lists what there is)");
   for (const createCommand of COMMANDS) program.addCommand(createCommand());
   for (const command of createOperatorCommands()) program.addCommand(command);
-  for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {
-    command.exitOverride();
+  for (const each of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {
+    each.exitOverride();
   }
   return program;
 }

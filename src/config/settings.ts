@@ -2,6 +2,7 @@
  * The settings, read once from the environment: the only reader of it. A command's flags win over the environment.
  */
 import * as z from "zod";
+import { ACCOUNT_ID_LENGTH_MAX, APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 
@@ -98,7 +99,7 @@ const SETTINGS = {
   },
   batchEventsMax: {
     variable: "INTURN_BATCH_EVENTS_MAX",
-    schema: wholeNumber(1, 10_000).default(2_000),
+    schema: wholeNumber(1, 10_000).default(APPEND_EVENTS_MAX),
     description: "how many events one request may carry",
   },
   bodyBytesMax: {
@@ -113,7 +114,7 @@ const SETTINGS = {
   },
   idLengthMax: {
     variable: "INTURN_ID_LENGTH_MAX",
-    schema: wholeNumber(1, 250).default(250),
+    schema: wholeNumber(1, ACCOUNT_ID_LENGTH_MAX).default(ACCOUNT_ID_LENGTH_MAX),
     description: "how many characters an account's and an event's id may have",
   },
   accountPendingMax: {

@@ -1,29 +1,11 @@
 /**
  * The public views as drizzle sees them. They are made by custom SQL in `drizzle/`; here they only get types.
  */
-import { bigint, doublePrecision, integer, json, text, timestamp } from "drizzle-orm/pg-core";
+import { bigint, doublePrecision, integer, text, timestamp } from "drizzle-orm/pg-core";
 import { inturn } from "./schema.ts";
 
 const count = (name: string) => bigint(name, { mode: "number" });
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: "string" });
-
-/** One row per event. */
-export const eventResults = inturn
-  .view("event_results", {
-    accountId: text("account_id").notNull(),
-    seq: count("seq").notNull(),
-    eventId: text("event_id"),
-    type: text("type"),
-    data: json("data"),
-    receivedAt: moment("received_at").notNull(),
-    startedAt: moment("started_at"),
-    processedAt: moment("processed_at"),
-    attempts: integer("attempts").notNull(),
-    state: text("state", { enum: ["pending", "processing", "retrying", "processed", "dead", "skipped"] }).notNull(),
-    waitMs: doublePrecision("wait_ms"),
-    durationMs: doublePrecision("duration_ms"),
-  })
-  .existing();
 
 /** One row per account. */
 export const accountResults = inturn

@@ -4,9 +4,6 @@ export const APPEND_EVENTS_MAX = 2_000;
 /** Characters of an account id. Its job key must fit graphile-worker's 512, its index entry PostgreSQL's 2,704 bytes. */
 export const ACCOUNT_ID_LENGTH_MAX = 250;
 
-/** Characters of an event id. */
-export const EVENT_ID_LENGTH_MAX = 250;
-
 /** Characters of an event type. */
 export const EVENT_TYPE_LENGTH_MAX = 200;
 

@@ -35,7 +35,7 @@ const seqSchema = z
 const timeSchema = z.string().openapi({ format: "date-time" });
 
 /** An event, as answers show it. */
-export const eventSchema = z
+const eventSchema = z
   .object({
     accountId: z.string(),
     seq: z.int(),

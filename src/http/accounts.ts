@@ -38,7 +38,7 @@ const querySchema = z.strictObject({
 const timeSchema = z.string().nullable().openapi({ format: "date-time" });
 
 /** An account, as answers show it. */
-export const accountSchema = z
+const accountSchema = z
   .object({
     accountId: z.string(),
     state: z.enum(STATES),
