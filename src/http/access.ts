@@ -6,6 +6,7 @@ import { reaches, SCOPES } from "../domain/access.ts";
 import type { NewEvent } from "../domain/event.ts";
 import type { AccessBook, Access as AccessToKeys } from "../engine/access.ts";
 import { type ErrorData, InturnError } from "../errors/error.ts";
+import { countHeaders } from "./address.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext } from "./route.ts";
 
@@ -64,18 +65,11 @@ function requireCaller(c: ApiContext, book: AccessBook): Caller {
   if (header === undefined) {
     throw new InturnError("key_missing", "Send an API key: Authorization: Bearer itn_…");
   }
-  const key = isRepeated(c) ? undefined : readKey(header);
+  // Of two keys nobody knows which one is meant.
+  const key = countHeaders(c, "authorization") > 1 ? undefined : readKey(header);
   const caller = key === undefined ? undefined : book.callerOf(key);
   if (caller === undefined) throw new InturnError("key_invalid", INVALID);
   return caller;
-}
-
-/** Node keeps the first of two headers: whoever put another one in front would decide. */
-function isRepeated(c: ApiContext): boolean {
-  const raw = c.env?.incoming?.rawHeaders ?? [];
-  let count = 0;
-  for (let i = 0; i < raw.length; i += 2) if (raw[i]?.toLowerCase() === "authorization") count += 1;
-  return count > 1;
 }
 
 /** A bearer's key, or the password of a browser that asks its user. */

@@ -11,6 +11,7 @@ import type { Log } from "../log/log.ts";
 import { createGuard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
+import { refuseUnreadableAddress } from "./address.ts";
 import { BodyBudget } from "./body.ts";
 import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
@@ -103,30 +104,5 @@ function refuseOtherMethods(app: Hono<ApiEnvironment>): void {
       c.header("Allow", allowed);
       throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
     });
-  }
-}
-
-/**
- * An address that no text spells, has a NUL in it, or names another host (a proxy's form), is refused before anything is
- * looked up by it.
- */
-async function refuseUnreadableAddress(c: ApiContext, next: () => Promise<void>): Promise<void> {
-  if (c.env?.incoming?.url?.startsWith("/") === false) {
-    throw new InturnError("path_invalid", "The request names a whole URL; this is no proxy: send the path alone.");
-  }
-  const address = c.req.url.slice(c.req.url.indexOf("/", "https://".length));
-  const [path = "", query = ""] = address.split(/\?(.*)/s, 2);
-  if (!isReadable(path)) throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
-  if (!isReadable(query))
-    throw new InturnError("query_invalid", "The query has a percent-encoding that spells no text.");
-  await next();
-}
-
-function isReadable(encoded: string): boolean {
-  if (!encoded.includes("%")) return true;
-  try {
-    return !decodeURIComponent(encoded).includes("\0");
-  } catch {
-    return false;
   }
 }

@@ -63,7 +63,7 @@ function describe(routes: readonly Route[]): object {
 }
 
 /** Codes that any request may meet. */
-const ANYWHERE: readonly ErrorCode[] = ["path_invalid", "query_invalid", "internal"];
+const ANYWHERE: readonly ErrorCode[] = ["path_invalid", "query_invalid", "header_invalid", "internal"];
 
 /** Codes that the guard may answer with before a route is asked. */
 const AT_THE_GUARD: readonly ErrorCode[] = [
