@@ -18,6 +18,13 @@ const { values: flags } = parseArgs({
   },
 });
 
+/** What one scenario makes of another one's rate. */
+const RATIOS = [
+  ["ingest-1", "echo"],
+  ["ingest-1-keys", "ingest-1"],
+  ["ingest-500-keys", "ingest-500"],
+] as const;
+
 const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));
 const settings = readSettings(process.env);
 const database = await useDatabase({ settings, migrate: false, say: (line) => process.stderr.write(`${line}\n`) });
@@ -62,10 +69,16 @@ function report(rounds: Map<string, number[]>): void {
       what,
     };
   });
-  if (flags.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
-  else
-    for (const row of rows)
-      process.stdout.write(
-        `${row.scenario.padEnd(12)} ${String(row.eventsPerSecond).padStart(8)} events/s  ${row.what}\n`,
-      );
+  if (flags.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
+  const rateOf = new Map(rows.map(({ scenario, eventsPerSecond }) => [scenario, eventsPerSecond]));
+  for (const row of rows) {
+    process.stdout.write(
+      `${row.scenario.padEnd(16)} ${String(row.eventsPerSecond).padStart(8)} events/s  ${row.what}\n`,
+    );
+  }
+  for (const [name, of] of RATIOS) {
+    const [rate, whole] = [rateOf.get(name), rateOf.get(of)];
+    if (rate === undefined || whole === undefined) continue;
+    process.stdout.write(`${name} / ${of}: ${(rate / whole).toFixed(2)}\n`);
+  }
 }

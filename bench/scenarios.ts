@@ -2,10 +2,15 @@
  * What is measured. Each scenario gets an empty, migrated database and reports how many events took how long; starting
  * processes and making the backlog are not part of it.
  */
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { Logger, run, runMigrations } from "graphile-worker";
 import pg from "pg";
 import { readSettings, type Settings } from "../src/config/settings.ts";
+import { insertApiKey } from "../src/db/api-keys.ts";
+import { openDatabase } from "../src/db/pool.ts";
 import { createWorkload } from "../src/domain/workload.ts";
+import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { runLoad } from "../src/service/load.ts";
 
@@ -42,6 +47,24 @@ export const SCENARIOS: readonly Scenario[] = [
     measure: (url, events) => measureIngest(url, { events, batch: 1, connections: 64 }),
   },
   {
+    name: "ingest-500-keys",
+    what: "as ingest-500, with an API key and its share",
+    events: 100_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 500, connections: 4, hasKey: true }),
+  },
+  {
+    name: "ingest-1-keys",
+    what: "as ingest-1, with an API key and its share",
+    events: 40_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 1, connections: 64, hasKey: true }),
+  },
+  {
+    name: "echo",
+    what: "for comparison: a bare route that parses and echoes what ingest-1 sends, nothing stored",
+    events: 40_000,
+    measure: (_url, events) => measureEcho(events),
+  },
+  {
     name: "drain",
     what: "2 workers settle a backlog, no-op handler",
     events: 100_000,
@@ -67,14 +90,38 @@ function settingsFor(url: string): Settings {
 
 async function measureIngest(
   url: string,
-  load: { events: number; batch: number; connections: number },
+  load: { events: number; batch: number; connections: number; hasKey?: boolean },
 ): Promise<Measurement> {
+  const apiKey = load.hasKey === true ? await makeKey(url) : undefined;
   const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 0, say: () => undefined });
   try {
-    const { events, seconds } = await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, ...load });
+    const { events, seconds } = await runLoad({ url: fleet.url, apiKey, accounts: ACCOUNTS, seed: SEED, ...load });
     return { events, seconds };
   } finally {
     await fleet.stop();
+  }
+}
+
+/** A key whose share nobody reaches: what is measured is the counting. */
+async function makeKey(url: string): Promise<string> {
+  const database = openDatabase({ url, name: "bench", connectionsMax: 1, onError: () => undefined });
+  const { id, key, hash } = createKey();
+  const rest = { name: "bench", scopes: ["ingest"] as const, accountPrefix: null, eventsPerSecond: 10_000_000 };
+  await insertApiKey(database, { id, hash, ...rest });
+  await database.end();
+  return key;
+}
+
+async function measureEcho(events: number): Promise<Measurement> {
+  const echo = fork(new URL("echo.ts", import.meta.url), { stdio: "inherit" });
+  const [{ url }] = (await once(echo, "message")) as [{ url: string }];
+  try {
+    const load = { accounts: ACCOUNTS, seed: SEED, events, batch: 1, connections: 64 };
+    const { seconds } = await runLoad({ url, ...load });
+    return { events, seconds };
+  } finally {
+    echo.kill();
+    await once(echo, "exit");
   }
 }
 

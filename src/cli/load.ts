@@ -6,6 +6,7 @@ import { listenForStop } from "./stop.ts";
 
 interface LoadFlags extends WorkloadFlags {
   readonly url: string;
+  readonly apiKey?: string;
   readonly rate?: number;
   readonly json?: boolean;
 }
@@ -14,7 +15,8 @@ interface LoadFlags extends WorkloadFlags {
 export function createLoadCommand(): Command {
   const command = new Command("load")
     .description("send events of random accounts to a running API; each carries its number within its account")
-    .option("--url <url>", "where the API listens", parseUrl, "http://127.0.0.1:8000");
+    .option("--url <url>", "where the API listens", parseUrl, "http://127.0.0.1:8000")
+    .option("--api-key <key>", "a key with the scope ingest, where the API has keys");
   return addWorkloadOptions(command, { batch: 100 })
     .addOption(wholeNumberOption("--rate <events>", "events per second at most", { least: 1, most: 1_000_000 }))
     .addOption(jsonOption())

@@ -3,9 +3,11 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settings } from "../config/settings.ts";
+import { listApiKeys } from "../db/api-keys.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { clearEverything, hasOtherEvents, type Progress, readProgress } from "../db/progress.ts";
 import { readRunSummary } from "../db/results.ts";
+import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
 import { type Fleet, startFleet } from "./fleet.ts";
 import { LOAD_EVENT_TYPE, type LoadReport, runLoad } from "./load.ts";
@@ -73,16 +75,18 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   });
   try {
     await makeRoom(database);
+    // A database with API keys has a door with a lock: the demo brings a key of its own.
+    const apiKey = (await listApiKeys(database)).length > 0 ? createKey().key : undefined;
     options.onPhase(`starting the API and ${options.workers} workers`);
     const fleet = await startFleet({
-      settings: { ...options.settings, port: 0 },
+      settings: { ...options.settings, port: 0, ...(apiKey !== undefined && { apiKeys: [apiKey] }) },
       databaseUrl: options.databaseUrl,
       workers: options.workers,
       say: options.onPhase,
     });
     let run: DemoRun;
     try {
-      run = await sendAndWait(options, fleet, database);
+      run = await sendAndWait(options, { fleet, database, apiKey });
     } finally {
       options.onPhase("stopping");
       await fleet.stop();
@@ -104,10 +108,14 @@ async function makeRoom(database: Database): Promise<void> {
   await clearEverything(database);
 }
 
-async function sendAndWait(options: DemoOptions, fleet: Fleet, database: Database): Promise<DemoRun> {
+async function sendAndWait(
+  options: DemoOptions,
+  on: { fleet: Fleet; database: Database; apiKey: string | undefined },
+): Promise<DemoRun> {
+  const { fleet, database, apiKey } = on;
   options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}`);
   const { events, accounts, seed, connections, batch, signal } = options;
-  const sending = runLoad({ url: fleet.url, events, accounts, seed, connections, batch, signal });
+  const sending = runLoad({ url: fleet.url, apiKey, events, accounts, seed, connections, batch, signal });
   const watching = watch(options, database);
   const killing = killNowAndThen(options, fleet, watching);
   const [load, , kills] = await Promise.all([sending, watching, killing]);

@@ -14,6 +14,8 @@ export const LOAD_EVENT_TYPE = "inturn.load";
 export interface LoadOptions {
   /** Where the API listens. */
   readonly url: string;
+  /** For an API with keys. */
+  readonly apiKey?: string | undefined;
   readonly events: number;
   readonly accounts: number;
   readonly seed: number;
@@ -44,6 +46,9 @@ export interface LoadReport {
 const UNAVAILABLE_MS_MAX = 60_000;
 
 const RETRY_MS = 200;
+
+/** Not now: too much at once, or the server is unavailable. */
+const WORTH_REPEATING = new Set([429, 503]);
 
 const ANSWER_MS_MAX = 30_000;
 
@@ -142,7 +147,7 @@ async function send(load: Load, events: readonly WorkloadEvent[]): Promise<void>
       load.duplicates += countDuplicates(answer.text);
       return;
     }
-    if (answer.status !== 503 || performance.now() > giveUpMs) {
+    if (!WORTH_REPEATING.has(answer.status) || performance.now() > giveUpMs) {
       throw new InturnError(
         "load_refused",
         `${load.options.url}/v1/events answered ${answer.status || "nothing"}: ${answer.text.slice(0, 500)}`,
@@ -155,12 +160,16 @@ async function send(load: Load, events: readonly WorkloadEvent[]): Promise<void>
 
 /** One request. A connection that fails counts as unavailable: what became of the request is unknown, and its ids make it safe to repeat. */
 async function post(load: Load, body: string): Promise<{ status: number; text: string }> {
+  const { apiKey } = load.options;
   load.requests += 1;
   try {
     const { statusCode, body: answer } = await load.pool.request({
       path: "/v1/events",
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: {
+        "content-type": "application/json",
+        ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
+      },
       body,
     });
     return { status: statusCode, text: await answer.text() };
