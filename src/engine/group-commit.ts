@@ -1,4 +1,4 @@
-import { setImmediate as nextRound, setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextRound } from "node:timers/promises";
 import { Detour, type DetourOptions } from "./detour.ts";
 
 /**
@@ -25,6 +25,11 @@ export interface GroupCommitOptions<Item, Result> {
 
 /** Batches take milliseconds. One that takes this long is in the hands of a server process that hangs, and holds up nobody else. */
 const PATIENCE_MS = 1_000;
+
+/** Tells the callers of a batch what became of their items. */
+type Deliver = () => void;
+
+const NOTHING: Deliver = () => undefined;
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -64,20 +69,32 @@ export class GroupCommit<Item, Result> {
   }
 
   async #commitAll(): Promise<void> {
-    while (this.#waiting.length > 0) {
+    let deliver = NOTHING;
+    for (;;) {
+      if (this.#waiting.length === 0) {
+        deliver();
+        deliver = NOTHING;
+      }
       // The rest of this round of events first: everything that is ready in it shares the batch.
-      await nextRound();
-      await this.#patiently(this.#commit(this.#takeBatch()));
+      if (deliver === NOTHING) await nextRound();
+      if (this.#waiting.length === 0) break;
+      const committed = this.#commit(this.#takeBatch());
+      // The database has its next batch before anybody hears of the last one: what they do then costs it no time.
+      deliver();
+      deliver = await this.#patiently(committed);
     }
     this.#busy = false;
   }
 
-  async #patiently(work: Promise<void>): Promise<void> {
+  async #patiently(committed: Promise<Deliver>): Promise<Deliver> {
     const { patienceMs = PATIENCE_MS } = this.#options;
-    const answered = new AbortController();
-    const patience = sleep(patienceMs, undefined, { signal: answered.signal }).catch(() => undefined);
-    await Promise.race([work, patience]);
-    answered.abort();
+    const { promise: patience, resolve: lose } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => lose(undefined), patienceMs);
+    const deliver = await Promise.race([committed, patience]);
+    clearTimeout(timer);
+    if (deliver !== undefined) return deliver;
+    void committed.then((late) => late());
+    return NOTHING;
   }
 
   #takeBatch(): Waiting<Item, Result>[] {
@@ -92,22 +109,23 @@ export class GroupCommit<Item, Result> {
     return this.#waiting.splice(0, count);
   }
 
-  /** Never rejects: every outcome goes to the item's own caller. */
-  async #commit(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+  /** Resolves with what tells the callers. Never rejects: every outcome goes to the item's own caller. */
+  async #commit(batch: readonly Waiting<Item, Result>[]): Promise<Deliver> {
     const [onItsWay, free] = partition(batch, ({ item }) => this.#detour.blocks(item));
     this.#sendRound(onItsWay);
-    if (free.length === 0) return;
+    if (free.length === 0) return NOTHING;
     try {
-      await this.#commitTogether(free);
+      return await this.#commitTogether(free);
     } catch (error) {
       if (this.#options.detour.isLocked(error)) await this.#separateLocked(free);
       else await this.#blame(free, error);
+      return NOTHING;
     }
   }
 
-  async #commitTogether(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+  async #commitTogether(batch: readonly Waiting<Item, Result>[]): Promise<Deliver> {
     const results = await this.#options.commit(batch.map((waiting) => waiting.item));
-    batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
+    return () => batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
   }
 
   /** Those that need a locked account go round; the others try once more. What locks rows now may not have been visible then: if it fails again, all go round. */
@@ -117,7 +135,11 @@ export class GroupCommit<Item, Result> {
       const locked = await findLocked(batch.flatMap(({ item }) => accountsOf(item)));
       const [held, free] = partition(batch, ({ item }) => accountsOf(item).some((accountId) => locked.has(accountId)));
       this.#sendRound(held);
-      if (free.length > 0) await this.#commitTogether(free).catch((error: unknown) => this.#blame(free, error));
+      if (free.length === 0) return;
+      await this.#commitTogether(free).then(
+        (deliver) => deliver(),
+        (error: unknown) => this.#blame(free, error),
+      );
     } catch (error) {
       for (const waiting of batch) waiting.reject(error);
     }
@@ -126,7 +148,7 @@ export class GroupCommit<Item, Result> {
   async #blame(batch: readonly Waiting<Item, Result>[], error: unknown): Promise<void> {
     if (this.#options.detour.isLocked(error)) this.#sendRound(batch);
     else if (batch.length > 1 && this.#options.isItemsFault?.(error) === true) {
-      for (const waiting of batch) await this.#commit([waiting]);
+      for (const waiting of batch) await this.#commit([waiting]).then((deliver) => deliver());
     } else {
       for (const waiting of batch) waiting.reject(error);
     }
@@ -140,7 +162,7 @@ export class GroupCommit<Item, Result> {
         sinceMs,
         commit: async () => {
           try {
-            await this.#commitTogether([waiting]);
+            (await this.#commitTogether([waiting]))();
           } catch (error) {
             if (this.#options.detour.isLocked(error)) throw error;
             waiting.reject(error);

@@ -18,7 +18,7 @@ export interface GuardOptions {
 }
 
 /** Lets a request pass, with `caller` set, or throws. */
-export type Guard = (c: ApiContext, access: Access) => Promise<void> | void;
+export type Guard = (c: ApiContext, access: Access) => Promise<void> | undefined;
 
 /** Who comes without a key, where none is needed. */
 const ANYBODY: Caller = { keyId: null, name: "http", scopes: SCOPES, accountPrefix: "", eventsPerSecond: null };
@@ -31,9 +31,12 @@ const ANYBODY: Caller = { keyId: null, name: "http", scopes: SCOPES, accountPref
 export function createGuard(options: GuardOptions): Guard {
   return (c, access) => {
     // Who signs is judged when the body is there.
-    if (access === "open" || access === "signed") return;
+    if (access === "open" || access === "signed") return undefined;
     const book = options.access();
-    if (!(book instanceof Promise)) return pass(c, access, book, options.isLocal);
+    if (!(book instanceof Promise)) {
+      pass(c, access, book, options.isLocal);
+      return undefined;
+    }
     return book.then((read) => pass(c, access, read, options.isLocal));
   };
 }

@@ -5,7 +5,7 @@ import type { ApiContext } from "./route.ts";
  * Refuses, before anything is looked up by it, an address that no text spells, has a NUL in it, or names another host (a
  * proxy's form), and a request that says twice which host it means.
  */
-export async function refuseUnreadableAddress(c: ApiContext, next: () => Promise<void>): Promise<void> {
+export function refuseUnreadableAddress(c: ApiContext): void {
   if (c.env?.incoming?.url?.startsWith("/") === false) {
     throw new InturnError("path_invalid", "The request names a whole URL; this is no proxy: send the path alone.");
   }
@@ -15,7 +15,6 @@ export async function refuseUnreadableAddress(c: ApiContext, next: () => Promise
   if (!isReadable(path)) throw new InturnError("path_invalid", "The path has a percent-encoding that spells no text.");
   if (!isReadable(query))
     throw new InturnError("query_invalid", "The query has a percent-encoding that spells no text.");
-  await next();
 }
 
 /** How often a header came. Node keeps the first of several, or joins them: this looks at what was sent. */

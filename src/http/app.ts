@@ -42,7 +42,6 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>({ strict: true });
   const guard = createGuard(options);
   const budget = new BodyBudget();
-  app.use(refuseUnreadableAddress);
   const routes: Route[] = [
     ...createEventRoutes({ ...options, budget, rates: new RateLimits() }),
     ...createWebhookRoutes({ ...options, budget }),
@@ -62,8 +61,14 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   for (const [path, handle] of Object.entries(options.pages ?? {})) {
     register(app, { method: "GET", path, access: "read", handle: (c) => showPage(c, handle) });
   }
-  refuseOtherMethods(app);
-  app.notFound(() => {
+  const methodsOf = listMethods(app);
+  app.notFound((c) => {
+    refuseUnreadableAddress(c);
+    const allowed = methodsOf(c.req.path);
+    if (allowed !== undefined) {
+      c.header("Allow", allowed);
+      throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
+    }
     throw new InturnError("route_not_found", "There is nothing at this path; /openapi.json describes what there is.");
   });
   app.onError((thrown, c) => {
@@ -77,10 +82,13 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
 
   /** Nothing is reachable without a rule: who registers a handler says who may call it. */
   function register(to: typeof app, route: { method: string; path: string; access: Access; handle: Route["handle"] }) {
-    to.on(route.method, route.path, async (c) => {
-      await guard(c, route.access);
-      return await route.handle(c);
-    });
+    const { access, handle } = route;
+    const guarded: Handler<ApiEnvironment> = (c) => {
+      refuseUnreadableAddress(c);
+      const admitted = guard(c, access);
+      return admitted === undefined ? handle(c) : admitted.then(() => handle(c));
+    };
+    to.on(route.method, route.path, guarded);
   }
 }
 
@@ -92,17 +100,18 @@ async function showPage(c: ApiContext, page: Handler): Promise<Response> {
   return (await page(c, async () => undefined)) as Response;
 }
 
-/** Tells who comes with another method which ones are right. */
-function refuseOtherMethods(app: Hono<ApiEnvironment>): void {
-  const methods = new Map<string, Set<string>>();
-  for (const { path, method } of app.routes.filter((route) => route.method !== "ALL")) {
-    methods.set(path, (methods.get(path) ?? new Set()).add(method));
+/**
+ * Which methods a path takes, for who comes with another one. Asked only when nothing was found: a handler for every other
+ * method would make each request pass through two.
+ */
+function listMethods(app: Hono<ApiEnvironment>): (path: string) => string | undefined {
+  const methods = new Map<string, string[]>();
+  for (const { path, method } of app.routes) {
+    methods.set(path, [...(methods.get(path) ?? []), ...(method === "GET" ? ["GET", "HEAD"] : [method])]);
   }
-  for (const [path, known] of methods) {
-    const allowed = [...known].flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
-    app.all(path, (c) => {
-      c.header("Allow", allowed);
-      throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
-    });
-  }
+  const patterns = [...methods].map(([path, allowed]) => ({
+    pattern: new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/:\w+/g, "[^/]+")}$`),
+    allowed: allowed.join(", "),
+  }));
+  return (path) => patterns.find(({ pattern }) => pattern.test(path))?.allowed;
 }

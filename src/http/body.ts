@@ -82,10 +82,12 @@ function refuseIncomplete(cause: unknown): never {
   throw new InturnError("body_incomplete", "The request ended before its body did.", { cause });
 }
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
 /** The text of UTF-8 bytes; a byte-order mark is left out. @throws InturnError `json_malformed` */
 export function decodeUtf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return UTF8.decode(bytes);
   } catch (cause) {
     throw new InturnError("json_malformed", "The body is not valid UTF-8.", { cause });
   }
