@@ -14,10 +14,8 @@ import { startProcess } from "./support/process.ts";
 
 const readme = await readFile("README.md", "utf8");
 
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(
-    ([, text]) => text ?? "",
-  );
+function blocks(language: string, text = readme): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, text]) => text ?? "");
 }
 
 function rowsOf(heading: string): string[][] {
@@ -77,12 +75,20 @@ test(
   withDatabase(async (db) => {
     const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: db.url });
     const { url = "" } = await server.ready;
-    const script = blocks("sh").find((block) => block.includes("curl")) ?? "";
-    const local = script.replaceAll("http://127.0.0.1:8000", url);
-    const { stdout } = await promisify(execFile)("bash", ["-ec", local]);
+    const run = async (script: string) =>
+      (await promisify(execFile)("bash", ["-ec", script.replaceAll("http://127.0.0.1:8000", url)])).stdout;
+    const stdout = await run(blocks("sh").find((block) => block.includes("curl")) ?? "");
     assert.equal(stdout.match(/HTTP\/1\.1 202/g)?.length, 2);
     assert.match(stdout, /\{"accountId":"a1","seq":1,"duplicate":false\}/);
     assert.match(stdout, /"seq":2,.*"data":2\}/);
+    const sending = await run(blocks("sh", await readFile("docs/sending.md", "utf8"))[0] ?? "");
+    assert.equal(sending.match(/"seq":\d+,"duplicate":false/g)?.length, 6, sending);
+    const [stuck, waiting] = blocks("sh", await readFile("docs/reading.md", "utf8"));
+    assert.match(await run(stuck ?? ""), /^\{"accounts":\[\],"next":null\}$/);
+    assert.match(
+      await run((waiting ?? "").replace("wait=30", "wait=1")),
+      /"state":"pending".*"data":\{"amount": 12\}\}$/,
+    );
     assert.equal(await server.stop(), 0);
   }),
 );
