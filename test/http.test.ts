@@ -174,7 +174,7 @@ test(
         [3, 6],
       ],
     );
-    assert.equal(events.next, 3);
+    assert.equal(events.next, null);
     for (const path of ["/v1/accounts/nobody", "/v1/accounts/nobody/events", `/v1/accounts/${"x".repeat(5_000)}`]) {
       assert.deepEqual(await problemOf(await app.request(path)), [404, "account_not_found", []]);
     }

@@ -73,7 +73,7 @@ interface Queued {
  *
  * @example
  * ```ts
- * const client = createClient({ url: "http://127.0.0.1:8000", apiKey: process.env.INTURN_KEY });
+ * const client = createClient({ url: "http://127.0.0.1:8000", apiKey: "itn_…" });
  * const { seq } = await client.send({ accountId: "a1", type: "payment.made", data: { amount: 12 } });
  * await client.close();
  * ```
