@@ -304,6 +304,28 @@ test("without the database only keys of the environment are told from wrong ones
 });
 
 test(
+  "a database that hangs holds up nobody at the guard: what was known is known for a while",
+  withDatabase(async (db) => {
+    const { key } = await makeKey(db);
+    const hanging = new Promise<never>(() => undefined);
+    let hangs = false;
+    const query = async (...args: Parameters<typeof db.database.query>) =>
+      await (hangs ? hanging : (db.database.query(...args) as unknown as Promise<unknown>));
+    const access = createAccess({ database: { query } as unknown as typeof db.database, environmentKeys: [] });
+    assert.equal((await access()).callerOf(key)?.name, "test key");
+    hangs = true;
+    let waited = false;
+    await until("the book is old, and is used all the same", async () => {
+      const book = access();
+      waited ||= book instanceof Promise;
+      assert.equal((await book).callerOf(key)?.name, "test key");
+      return waited && !(access() instanceof Promise);
+    });
+    assert.ok(waited);
+  }),
+);
+
+test(
   "a key of the environment may do everything; two Authorization headers are none; nothing of it is logged",
   withDatabase(async (db) => {
     const key = "secret-of-the-environment-32-characters";

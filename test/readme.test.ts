@@ -14,8 +14,10 @@ import { startProcess } from "./support/process.ts";
 
 const readme = await readFile("README.md", "utf8");
 
-function blocks(language: string, text = readme): string[] {
-  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, text]) => text ?? "");
+function blocks(language: string, document = readme): string[] {
+  return [...document.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(
+    ([, text]) => text ?? "",
+  );
 }
 
 function rowsOf(heading: string): string[][] {

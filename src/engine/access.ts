@@ -2,6 +2,7 @@
  * Who may: API keys and the sources of signed webhooks, kept in memory so that no request waits for the database.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { readApiKeys } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
 import { readSources } from "../db/sources.ts";
@@ -22,6 +23,12 @@ export type Access = () => AccessBook | Promise<AccessBook>;
 
 /** What is known is read again after this long: a revoked key is refused within about this time. */
 const BOOK_AGE_MS_MAX = 1_000;
+
+/** A database that has not answered for this long holds up nobody: what was known goes on being known. */
+const PATIENCE_MS = 200;
+
+/** But not for longer than this. */
+const OLD_BOOK_AGE_MS_MAX = 60_000;
 
 /** What a key begins with, so that people and scanners of secrets know it. */
 const KEY_PREFIX = "itn";
@@ -44,7 +51,8 @@ export function createWebhookSecret(): string {
 /**
  * Creates the access to keys and sources.
  *
- * While the database is away keys of the environment are still known; for others the error of the database is thrown.
+ * What was known a minute ago is still known while the database is away, and so are keys of the environment; for others the
+ * error of the database is thrown.
  *
  * @param options.environmentKeys keys that may do everything
  */
@@ -53,7 +61,8 @@ export function createAccess(options: { database: Database; environmentKeys: rea
   const ofEnvironment = environmentKeys.map(hashOf);
   let book: AccessBook | undefined;
   let readMs = 0;
-  let reading: Promise<AccessBook> | undefined;
+  let reading: { readonly book: Promise<AccessBook>; readonly sinceMs: number } | undefined;
+  const knownFor = (ms: number) => (performance.now() - readMs < ms ? book : undefined);
   const read = async () => {
     try {
       const [keys, sources] = [await readApiKeys(database), await readSources(database)];
@@ -61,15 +70,19 @@ export function createAccess(options: { database: Database; environmentKeys: rea
       readMs = performance.now();
       return book;
     } catch (error) {
-      return createBookOfEnvironment(ofEnvironment, error);
+      return knownFor(OLD_BOOK_AGE_MS_MAX) ?? createBookOfEnvironment(ofEnvironment, error);
     } finally {
       reading = undefined;
     }
   };
   return () => {
-    if (book !== undefined && performance.now() - readMs < BOOK_AGE_MS_MAX) return book;
-    reading ??= read();
-    return reading;
+    const known = knownFor(BOOK_AGE_MS_MAX);
+    if (known !== undefined) return known;
+    reading ??= { book: read(), sinceMs: performance.now() };
+    const old = knownFor(OLD_BOOK_AGE_MS_MAX);
+    if (old === undefined) return reading.book;
+    const patienceMs = PATIENCE_MS - (performance.now() - reading.sinceMs);
+    return patienceMs <= 0 ? old : Promise.race([reading.book, sleep(patienceMs, old)]);
   };
 }
 
