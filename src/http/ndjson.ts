@@ -61,7 +61,7 @@ export async function takeLines(c: ApiContext, context: EventContext, options: S
     },
     new ByteLengthQueuingStrategy({ highWaterMark: ANSWER_BYTES_MAX }),
   );
-  return new Response(stream, { headers: { "content-type": "application/x-ndjson" } });
+  return c.body(stream, 200, { "content-type": "application/x-ndjson" });
 }
 
 /** The answer, a piece for each batch of lines. Throws only for the very first line. */
