@@ -221,6 +221,36 @@ test(
 );
 
 test(
+  "a line may be as long as a body; a longer one ends the stream, and what stood before it is stored",
+  withDatabase(async (db) => {
+    const app = createTestApp(db.database, { limits: { ...readSettings({}), bodyBytesMax: 200_000 } });
+    const send = async (...lengths: number[]) => {
+      const lines = lengths.map((length) => `{"accountId":"a","data":"${"x".repeat(length)}"}\n`).join("");
+      const stream = new ReadableStream({
+        start(controller) {
+          for (let at = 0; at < lines.length; at += 65_536)
+            controller.enqueue(Buffer.from(lines.slice(at, at + 65_536)));
+          controller.close();
+        },
+      });
+      const init = { method: "POST", body: stream, headers: NDJSON_TYPE, duplex: "half" };
+      const text = await (await app.request("http://localhost/v1/events", init)).text();
+      return text
+        .trimEnd()
+        .split("\n")
+        .map(
+          (line) =>
+            (JSON.parse(line) as { seq?: number; code?: string }).seq ?? (JSON.parse(line) as { code: string }).code,
+        );
+    };
+    assert.deepEqual(await send(10, 190_000, 10), [1, 2, 3]);
+    assert.deepEqual(await send(10, 300_000, 10), [4, "body_too_large"]);
+    assert.deepEqual(await send(300_000), ["body_too_large"]);
+    assert.equal((await db.query("select from inturn.events")).length, 4);
+  }),
+);
+
+test(
   "a stream of lines is stored and answered while it is still being sent",
   withDatabase(async (db) => {
     const settings = { ...readSettings({}), port: 0 };

@@ -51,7 +51,12 @@ export async function listAccounts(
   const bind = (value: unknown) => `$${values.push(value)}`;
   const byPending = sort === "pending";
   const order = byPending ? "a.processed_seq - a.last_seq, a.id" : "a.id";
-  const wanted = prefixes.map(bind).map((prefix) => `a.id >= ${prefix} and starts_with(a.id, ${prefix})`);
+  // From the beginning to the end of what begins with it: the last character that there is, as often as an id is long.
+  const wanted = prefixes
+    .map(bind)
+    .map(
+      (prefix) => `a.id between ${prefix} and ${prefix} || repeat(chr(1114111), 250) and starts_with(a.id, ${prefix})`,
+    );
   if (states.length > 0) wanted.push(`${STATE} = any (${bind(states)}::text[])`);
   if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
   if (byPending) wanted.push("a.last_seq > a.processed_seq");

@@ -4,6 +4,7 @@
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
 import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
 import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, withBody } from "./body.ts";
@@ -33,9 +34,11 @@ export interface EventRouteOptions {
   /** Shared by all routes that read large bodies. */
   readonly budget: BodyBudget;
   readonly rates: RateLimits;
+  readonly log: Log;
 }
 
 interface Door {
+  readonly log: Log;
   readonly rates: RateLimits;
   readonly appender: Appender;
   readonly limits: IngestLimits & BodyLimits;
@@ -45,10 +48,11 @@ interface Door {
 
 /** Sending events. */
 export function createEventRoutes(options: EventRouteOptions): Route[] {
-  const { appender, budget, rates } = options;
+  const { appender, budget, rates, log } = options;
   const limits = { ...options.limits, budget };
-  const door = { appender, rates, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
+  const door = { appender, rates, log, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
   const idSchema = lineSchema(limits.idLengthMax);
+  const pathSchema = z.object({ accountId: idSchema });
   return [
     {
       spec: {
@@ -72,8 +76,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
       },
       codes: CODES,
       access: "ingest",
-      handle: (c) =>
-        postEvents(c, door, check(z.object({ accountId: idSchema }), { accountId: c.req.param("id") }).accountId),
+      handle: (c) => postEvents(c, door, check(pathSchema, { accountId: c.req.param("id") }).accountId),
     },
   ];
 }
@@ -148,8 +151,14 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
   const type = mediaTypeOf(c);
   const context = { accountId, idempotencyKey: readIdempotencyKey(c) };
   if (NDJSON_TYPES.includes(type)) {
-    const { appender, limits, rates, json: reader } = door;
-    return await takeLines(c, context, { appender, reader, limits, admit: (events) => admit(c, events, rates) });
+    const { appender, rates, log, json: reader } = door;
+    // A key's share for a second is the most that one batch may have.
+    const batchEventsMax = Math.min(
+      door.limits.batchEventsMax,
+      c.get("caller").eventsPerSecond ?? Number.POSITIVE_INFINITY,
+    );
+    const limits = { ...door.limits, batchEventsMax };
+    return await takeLines(c, context, { appender, reader, limits, log, admit: (events) => admit(c, events, rates) });
   }
   const read = readerFor(c, type, door, context);
   return await withBody(c, door.limits, async (bytes) => {

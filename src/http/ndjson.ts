@@ -2,12 +2,14 @@
  * Events line by line, for as long as a sender likes: each line is answered by a line. The stream ends at the first line
  * that is not stored, so that no later event of its account gets ahead of it; the sender goes on from there.
  */
+import { randomUUID } from "node:crypto";
 import { z } from "@hono/zod-openapi";
 import type { NewEvent } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
 import type { Admit } from "./append.ts";
-import { type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
+import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import type { EventContext, JsonEvents } from "./json-events.ts";
 import { statusOf, toInturnError, toProblem } from "./problem.ts";
@@ -23,7 +25,7 @@ const ANSWER_BYTES_MAX = 4 * 1_048_576;
 export const ndjsonAnswerSchema = z
   .union([
     z.object({ line: z.int(), accountId: z.string(), seq: z.int(), duplicate: z.boolean() }),
-    z.looseObject({ line: z.int(), status: z.int(), code: z.string(), detail: z.string() }),
+    z.looseObject({ line: z.int().nullable(), status: z.int(), code: z.string(), detail: z.string() }),
   ])
   .openapi("StreamedAnswer");
 
@@ -34,6 +36,8 @@ export interface StreamOptions {
   readonly limits: IngestLimits & BodyLimits;
   /** Whether the sender may store these events. */
   readonly admit: Admit;
+  /** Hears of what a sender is not told. */
+  readonly log: Log;
 }
 
 interface Line {
@@ -85,19 +89,20 @@ async function* answerLines(
         }
         if (failure === undefined) continue;
         if (isFirst) throw failure.error;
-        yield answerFailure(failure.line, failure.error);
+        yield answerFailure(failure.line, failure.error, options.log);
         return;
       }
     }
   } catch (error) {
     if (isFirst) throw error;
-    yield answerFailure(null, error);
+    yield answerFailure(null, error, options.log);
   }
 }
 
-function answerFailure(line: number | null, thrown: unknown): string {
+function answerFailure(line: number | null, thrown: unknown, log: Log): string {
   const error = toInturnError(thrown);
-  const { type: _type, title: _title, requestId: _id, ...problem } = toProblem(error, "");
+  const { type: _type, title: _title, ...problem } = toProblem(error, randomUUID());
+  if (error.code === "internal") log.error({ err: thrown, requestId: problem.requestId, line }, "a request failed");
   return `${JSON.stringify({ line, ...problem, status: statusOf(error.code) })}\n`;
 }
 
@@ -149,30 +154,57 @@ const NEWLINE = 10;
 /** The lines that are whole, as they come; empty ones are left out. */
 async function* readLines(c: ApiContext, limits: IngestLimits & BodyLimits): AsyncGenerator<Line[]> {
   const { bodyBytesMax, budget } = limits;
+  const begun = new BegunLine(bodyBytesMax, budget);
   let number = 0;
-  let rest = new Uint8Array();
   try {
     for await (const chunk of readBodyChunks(c)) {
-      budget.take(chunk.byteLength);
-      const bytes = rest.byteLength === 0 ? chunk : Buffer.concat([rest, chunk]);
       const lines: Line[] = [];
       let start = 0;
-      for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, start)) {
+      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
         number += 1;
-        addLine(lines, { number, bytes: bytes.subarray(start, end) });
+        addLine(lines, { number, bytes: begun.finish(chunk.subarray(start, end)) });
         start = end + 1;
       }
-      const restBefore = rest.byteLength;
-      rest = new Uint8Array(bytes.subarray(start));
-      budget.give(restBefore + chunk.byteLength - rest.byteLength);
-      if (rest.byteLength > bodyBytesMax) throw tooLarge(bodyBytesMax, "A line");
+      // What was whole before a line that is too long is stored before it is told of.
       if (lines.length > 0) yield lines;
+      begun.add(chunk.subarray(start));
     }
     const lines: Line[] = [];
-    addLine(lines, { number: number + 1, bytes: rest });
+    addLine(lines, { number: number + 1, bytes: begun.finish(new Uint8Array()) });
     if (lines.length > 0) yield lines;
   } finally {
-    budget.give(rest.byteLength);
+    begun.finish(new Uint8Array());
+  }
+}
+
+/** A line of which the end has not come yet: in parts, which are put together once. */
+class BegunLine {
+  readonly #bytesMax: number;
+  readonly #budget: BodyBudget;
+  #parts: Uint8Array[] = [];
+  #size = 0;
+
+  constructor(bytesMax: number, budget: BodyBudget) {
+    this.#bytesMax = bytesMax;
+    this.#budget = budget;
+  }
+
+  /** @throws InturnError `body_too_large` or `overloaded` */
+  add(part: Uint8Array): void {
+    if (this.#size + part.byteLength > this.#bytesMax) throw tooLarge(this.#bytesMax, "A line");
+    this.#budget.take(part.byteLength);
+    this.#size += part.byteLength;
+    if (part.byteLength > 0) this.#parts.push(part);
+  }
+
+  /** The whole line; the next one begins. */
+  finish(end: Uint8Array): Uint8Array {
+    if (this.#size === 0) return end;
+    const bytes = Buffer.concat([...this.#parts, end]);
+    this.#budget.give(this.#size);
+    this.#parts = [];
+    this.#size = 0;
+    return bytes;
   }
 }
 
