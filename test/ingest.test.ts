@@ -233,7 +233,7 @@ test(
           controller.close();
         },
       });
-      const init = { method: "POST", body: stream, headers: NDJSON_TYPE, duplex: "half" };
+      const init = { method: "POST", body: stream, headers: NDJSON_TYPE, duplex: "half" as const };
       const text = await (await app.request("http://localhost/v1/events", init)).text();
       return text
         .trimEnd()

@@ -9,6 +9,8 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { createProgram } from "../src/cli/program.ts";
 import { describeSettings } from "../src/config/settings.ts";
+import { insertSource } from "../src/db/sources.ts";
+import { createWebhookSecret } from "../src/engine/access.ts";
 import { withDatabase } from "./support/database.ts";
 import { startProcess } from "./support/process.ts";
 
@@ -91,6 +93,24 @@ test(
       await run((waiting ?? "").replace("wait=30", "wait=1")),
       /"state":"pending".*"data":\{"amount": 12\}\}$/,
     );
+    assert.equal(await server.stop(), 0);
+  }),
+);
+
+test(
+  "the example of who signs a webhook runs as it stands",
+  withDatabase(async (db) => {
+    const secret = createWebhookSecret();
+    await insertSource(db.database, { name: "shop", secret, accountPointer: "/data/customer" });
+    const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: db.url });
+    const { url = "" } = await server.ready;
+    const [example = ""] = blocks("js", await readFile("docs/access.md", "utf8"));
+    const script = example.replace("http://127.0.0.1:8000", url);
+    const environment = { ...process.env, WEBHOOK_SECRET: secret };
+    await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { env: environment });
+    assert.deepEqual(await db.query("select account_id, event_id, type, metadata from inturn.events"), [
+      { account_id: "a1", event_id: "msg_1", type: "order.paid", metadata: { source: "shop" } },
+    ]);
     assert.equal(await server.stop(), 0);
   }),
 );
