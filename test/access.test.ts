@@ -345,6 +345,9 @@ test(
         socket.on("error", reject).on("close", () => resolve(answer.slice(9, 12)));
       });
     assert.equal(await raw(`Authorization: Bearer ${key}`), "200");
+    const load = ["load", "--url", url.replace("0.0.0.0", "127.0.0.1"), "--events", "10", "--accounts", "2"];
+    assert.equal((await runProcess([...load, "--api-key", key])).code, 0);
+    assert.match((await runProcess(load)).stderr, /401.*key_missing/);
     assert.equal(await raw(`Authorization: Bearer ${key}`, `Authorization: Bearer ${key}`), "401");
     assert.equal(await raw(`Authorization: Bearer ${key}x`), "401");
     assert.equal(await raw(), "401");

@@ -329,3 +329,36 @@ test(
     await api.close();
   }),
 );
+
+test(
+  "more connections than there may be are closed at once, and those that are there go on",
+  withDatabase(async (db) => {
+    const settings = readSettings({ PORT: "0", INTURN_CONNECTIONS_MAX: "2" });
+    const api = await startApi({ settings, databaseUrl: db.url, log });
+    const port = Number(new URL(api.url).port);
+    const open = async () =>
+      await new Promise<{ ask: () => Promise<string>; end: () => void }>((resolve) => {
+        let answer = "";
+        const socket = connect(port, "127.0.0.1");
+        const heard = new EventTarget();
+        socket.setEncoding("utf8").on("data", (text: string) => {
+          answer += text;
+          heard.dispatchEvent(new Event("end"));
+        });
+        socket.on("error", () => undefined).on("close", () => heard.dispatchEvent(new Event("end")));
+        const ask = async () =>
+          await new Promise<string>((done) => {
+            heard.addEventListener("end", () => done(answer.slice(0, 12)), { once: true });
+            socket.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+          });
+        socket.on("connect", () => resolve({ ask, end: () => socket.destroy() }));
+      });
+    const [first, second] = [await open(), await open()];
+    assert.deepEqual([await first.ask(), await second.ask()], ["HTTP/1.1 200", "HTTP/1.1 200"]);
+    const third = await open();
+    assert.equal(await third.ask(), "");
+    assert.equal(await first.ask(), "HTTP/1.1 200");
+    for (const { end } of [first, second, third]) end();
+    await api.close();
+  }),
+);
