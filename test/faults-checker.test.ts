@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { check, type Verdict } from "./faults/check.ts";
+import { mutateSources } from "./faults/controls.ts";
 import { type HandlerCall, type History, NO_HISTORY, type SentEvent, type StoredEvent } from "./faults/history.ts";
 
 /** Two processes. */
@@ -202,4 +203,8 @@ test("counters that handlers raised in their transactions must equal the settled
   assert.deepEqual(check({ ...WELL, counters: { a: 3 } }).problems, [
     "a counted 3 in its transactions, and has 2 settled events",
   ]);
+});
+
+test("what the controls break is still there to be broken", async () => {
+  assert.equal((await mutateSources()).length, 4);
 });

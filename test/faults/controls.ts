@@ -53,12 +53,11 @@ const CONTROLS: readonly Control[] = [
     scenario: immediateStop,
     mutation: {
       file: "src/db/append.ts",
-      find: "return (await database.query<Appended>({ ...APPEND, values })).rows;",
+      find: "const { rows } = await database.query<Row>({ ...APPEND, values });",
       replace: `const client = await database.connect();
         await client.query("begin");
-        const { rows } = await client.query<Appended>({ ...APPEND, values });
-        setTimeout(() => void client.query("commit").then(() => client.release(), () => client.release(true)), 50);
-        return rows;`,
+        const { rows } = await client.query<Row>({ ...APPEND, values });
+        setTimeout(() => void client.query("commit").then(() => client.release(), () => client.release(true)), 50);`,
     },
   },
   {
@@ -136,19 +135,27 @@ function isCaught({ lost, doubled, reordered, overlapping, gaps, staleCommits, s
   return lost + doubled + reordered + overlapping + gaps + staleCommits + stuck > 0 || isDead;
 }
 
-async function makeMutant(mutation: { file: string; find: string; replace: string }): Promise<string> {
+/** The sources as the controls break them. @throws when what is to be broken is not there, or not once */
+export async function mutateSources(): Promise<string[]> {
+  return await Promise.all(CONTROLS.flatMap(({ mutation }) => (mutation === undefined ? [] : [mutate(mutation)])));
+}
+
+type Mutation = NonNullable<Control["mutation"]>;
+
+async function mutate(mutation: Mutation): Promise<string> {
+  const source = await readFile(join(PROJECT, mutation.file), "utf8");
+  const matches = source.split(mutation.find).length - 1;
+  if (matches !== 1) throw new Error(`${mutation.file} has ${matches} places like: ${mutation.find}`);
+  return source.replace(mutation.find, () => mutation.replace);
+}
+
+async function makeMutant(mutation: Mutation): Promise<string> {
+  const mutated = await mutate(mutation);
   const folder = await mkdtemp(join(tmpdir(), "inturn-mutant-"));
   for (const part of ["src", "drizzle", "package.json"])
     await cp(join(PROJECT, part), join(folder, part), { recursive: true });
   await symlink(join(PROJECT, "node_modules"), join(folder, "node_modules"));
-  const file = join(folder, mutation.file);
-  const source = await readFile(file, "utf8");
-  const matches = source.split(mutation.find).length - 1;
-  if (matches !== 1) throw new Error(`${mutation.file} has ${matches} places like: ${mutation.find}`);
-  await writeFile(
-    file,
-    source.replace(mutation.find, () => mutation.replace),
-  );
+  await writeFile(join(folder, mutation.file), mutated);
   return folder;
 }
 
