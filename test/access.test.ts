@@ -2,7 +2,7 @@
  * Who may: keys, scopes, prefixes, rate limits and signatures.
  */
 import assert from "node:assert/strict";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { test } from "node:test";
 import { Webhook } from "standardwebhooks";
 import { readSettings } from "../src/config/settings.ts";
@@ -427,3 +427,139 @@ test(
     assert.equal((await run("sources", "remove", "shop")).code, 0);
   }),
 );
+
+test(
+  "strangers who announce large webhooks do not take the memory of who has a key",
+  withDatabase(async (db) => {
+    const { key } = await makeKey(db);
+    const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: db.url });
+    const { url = "" } = await server.ready;
+    const signature = {
+      "webhook-id": "1",
+      "webhook-timestamp": String(Math.floor(Date.now() / 1_000)),
+      "webhook-signature": "v1,AAAA",
+    };
+    const signed = Object.entries(signature).map(([name, value]) => `${name}: ${value}\r\n`);
+    const head = `POST /v1/sources/nobody HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8388608\r\n${signed.join("")}\r\n`;
+    const sockets = Array.from({ length: 40 }, () => connect(Number(new URL(url).port), "127.0.0.1"));
+    for (const socket of sockets) socket.on("error", () => undefined).write(head);
+    const one = { method: "POST", body: "{}", headers: { "content-type": "application/json", ...signature } };
+    await until("they have taken what there is for them", async () => {
+      return (await fetch(`${url}/v1/sources/nobody`, { ...one, body: "x".repeat(8_388_608) })).status === 503;
+    });
+    const headers = { ...one.headers, ...bearer(key) };
+    assert.equal((await fetch(`${url}/v1/events`, { ...one, body: JSON.stringify(EVENT), headers })).status, 202);
+    for (const socket of sockets) socket.destroy();
+    assert.equal(await server.stop(), 0);
+  }),
+);
+
+test(
+  "a page of another site cannot use the key that a browser remembers, also where browsers tell only its origin",
+  withDatabase(async (db) => {
+    const app = createTestApp(db.database);
+    await send(app, EVENT);
+    const { key } = await makeKey(db);
+    await until("the key is known", async () => (await send(app, EVENT)).status === 401);
+    const authorization = `Basic ${Buffer.from(`user:${key}`).toString("base64")}`;
+    const operate = async (headers: Record<string, string>) =>
+      await codeOf(
+        await app.request("http://inturn:8000/v1/accounts/a/pause", {
+          method: "POST",
+          headers: { authorization, ...headers },
+        }),
+      );
+    for (const origin of ["http://evil.example", "http://inturn:9000", "null"]) {
+      assert.deepEqual(await operate({ origin }), [403, "origin_refused"], origin);
+    }
+    assert.deepEqual(await db.query("select from inturn.operator_log"), []);
+    assert.equal((await operate({ origin: "http://inturn:8000" }))[0], 200);
+    // A proxy that speaks TLS may ask for us under another name: there browsers say the site.
+    assert.equal((await operate({ origin: "https://inturn.example", "sec-fetch-site": "same-origin" }))[0], 200);
+  }),
+);
+
+test(
+  "a stream of lines is taken up to the key's share, however its lines fall into pieces",
+  withDatabase(async (db) => {
+    const { key } = await makeKey(db, { eventsPerSecond: 5 });
+    const app = createTestApp(db.database);
+    const response = await app.request("/v1/events", {
+      method: "POST",
+      body: `${JSON.stringify(EVENT)}\n`.repeat(8),
+      headers: { "content-type": "application/x-ndjson", ...bearer(key) },
+    });
+    const lines = (await response.text()).trim().split("\n");
+    const answers = lines.map((line) => JSON.parse(line) as { line: number; seq?: number; code?: string });
+    assert.deepEqual(
+      answers.map(({ line, seq, code }) => [line, seq ?? code]),
+      [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [4, 4],
+        [5, 5],
+        [6, "rate_exceeded"],
+      ],
+    );
+    assert.equal((await db.query("select from inturn.events")).length, 5);
+  }),
+);
+
+test(
+  "the key's name is recorded, however long a name its holder gives",
+  withDatabase(async (db) => {
+    const { key } = await makeKey(db);
+    const app = createTestApp(db.database);
+    const headers = { "content-type": "application/json", ...bearer(key) };
+    await send(app, EVENT, headers);
+    const body = JSON.stringify({ who: "x".repeat(200) });
+    assert.equal((await app.request("/v1/accounts/a/pause", { method: "POST", body, headers })).status, 200);
+    assert.deepEqual(await db.query("select who from inturn.operator_log"), [{ who: `${"x".repeat(189)} (test key)` }]);
+  }),
+);
+
+test(
+  "an empty prefix or name makes no key",
+  withDatabase(async (db) => {
+    for (const flags of [
+      ["--name", "x", "--account-prefix", ""],
+      ["--name", ""],
+      ["--name", "a\u001b[31m"],
+    ]) {
+      const { code, stderr } = await runProcess(["keys", "create", ...flags], { DATABASE_URL: db.url });
+      assert.equal(code, 2, flags.join(" "));
+      assert.match(stderr, /It takes 1 to \d+ characters/);
+    }
+    assert.deepEqual(await db.query("select from inturn.api_keys"), []);
+  }),
+);
+
+test(
+  "who comes through a proxy is no neighbour: without a key they are refused",
+  withDatabase(async (db) => {
+    const app = createTestApp(db.database);
+    for (const name of ["forwarded", "x-forwarded-for", "x-real-ip", "via"]) {
+      const response = await app.request("/v1/accounts", { headers: { [name]: "203.0.113.7" } });
+      assert.deepEqual(await codeOf(response), [421, "host_refused"], name);
+    }
+    const { key } = await makeKey(db);
+    const headers = { ...bearer(key), "x-forwarded-for": "203.0.113.7" };
+    await until("the key is known", async () => (await app.request("/v1/accounts", { headers })).status === 200);
+  }),
+);
+
+test("a server whose database takes connections but says nothing waits for it, and does not end", async () => {
+  const silent = createServer((socket) => socket.on("error", () => undefined));
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const { port } = silent.address() as AddressInfo;
+  const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: `postgres://x@127.0.0.1:${port}/x` });
+  try {
+    await until("it has given up once", () => /trying again in/.test(server.output.stderr));
+    assert.equal((await fetch(`${(await server.ready).url}/livez`)).status, 200);
+    assert.equal(await server.stop(), 0);
+  } finally {
+    server.child.kill("SIGKILL");
+    silent.close();
+  }
+});

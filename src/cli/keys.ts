@@ -3,11 +3,15 @@ import { readSettings } from "../config/settings.ts";
 import { insertApiKey, listApiKeys, revokeApiKey } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
 import { SCOPES, type Scope } from "../domain/access.ts";
+import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { print, printTable, say } from "./output.ts";
+
+/** Characters of a key's name: beside it there is room for who used the key. */
+const NAME_LENGTH_MAX = 100;
 
 interface KeyFlags {
   readonly name: string;
@@ -58,9 +62,9 @@ export function createKeysCommand(): Command {
 function createCreateCommand(): Command {
   return new Command("create")
     .description("create a key and print it, once: it is not kept")
-    .requiredOption("--name <name>", "whose key it is; recorded with what they do")
+    .requiredOption("--name <name>", "whose key it is; recorded with what they do", parseLine(NAME_LENGTH_MAX))
     .option("--scope <scopes>", `what it may do: ${SCOPES.join(", ")}, separated by commas`, parseScopes, [...SCOPES])
-    .option("--account-prefix <text>", "only accounts whose id begins with this")
+    .option("--account-prefix <text>", "only accounts whose id begins with this", parseLine(ACCOUNT_ID_LENGTH_MAX))
     .addOption(
       wholeNumberOption("--events-per-second <number>", "how many events it may send to one server in a second", {
         least: 1,
@@ -76,6 +80,14 @@ function createCreateCommand(): Command {
       say(`Key ${id} of ${name}. Keep it now: it is shown this once.`);
       print(key);
     });
+}
+
+/** An empty prefix, of a variable that is not set, say, would be a key to everything. */
+function parseLine(lengthMax: number): (text: string) => string {
+  return (text) => {
+    if (/^[^\u0000-\u001f\u007f]+$/.test(text) && text.length <= lengthMax) return text;
+    throw new InvalidArgumentError(`It takes 1 to ${lengthMax} characters, none of them a control character.`);
+  };
 }
 
 function parseScopes(text: string): Scope[] {

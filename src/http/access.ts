@@ -52,8 +52,17 @@ function pass(c: ApiContext, scope: Exclude<Access, "open" | "signed">, book: Ac
 /** An address without a public name in it: a single word, a number, or something under localhost. */
 const LOCAL_ADDRESS = /^https?:\/\/(?:[^./:[\]]+|[\d.]+|\[[\da-f:.]+\]|[^/:]+\.localhost)(?::\d+)?\//i;
 
+/** What proxies add: a caller who comes through one only looks as if they were on this machine. */
+const PROXY_HEADERS = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
 /** A public name that somebody made point here would let the web page under it in. */
 function admitLocal(c: ApiContext): Caller {
+  if (PROXY_HEADERS.some((name) => c.req.header(name) !== undefined)) {
+    throw new InturnError(
+      "host_refused",
+      "This request came through a proxy, and others may be behind it. Create a key: npm run keys -- create --name …",
+    );
+  }
   if (LOCAL_ADDRESS.test(c.req.url)) return ANYBODY;
   throw new InturnError(
     "host_refused",

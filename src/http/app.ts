@@ -12,7 +12,7 @@ import { createGuard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { refuseUnreadableAddress } from "./address.ts";
-import { BodyBudget } from "./body.ts";
+import { BodyBudget, UNKNOWN_BODIES_BYTES_MAX } from "./body.ts";
 import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
@@ -41,10 +41,9 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   const { database, log } = options;
   const app = new Hono<ApiEnvironment>({ strict: true });
   const guard = createGuard(options);
-  const budget = new BodyBudget();
   const routes: Route[] = [
-    ...createEventRoutes({ ...options, budget, rates: new RateLimits() }),
-    ...createWebhookRoutes({ ...options, budget }),
+    ...createEventRoutes({ ...options, budget: new BodyBudget(), rates: new RateLimits() }),
+    ...createWebhookRoutes({ ...options, budget: new BodyBudget(UNKNOWN_BODIES_BYTES_MAX) }),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database),

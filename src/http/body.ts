@@ -1,16 +1,27 @@
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
 
-/** What all request bodies of a process may take together: thousands of senders must not take its memory. */
+/** What the bodies of known senders may take together in a process: thousands of them must not take its memory. */
 const BODIES_BYTES_MAX = 256 * 1_048_576;
+
+/**
+ * What the bodies of webhooks may take. Whose they are is known only when they are there, so they have a share of their own:
+ * strangers must not use up that of others.
+ */
+export const UNKNOWN_BODIES_BYTES_MAX: number = 64 * 1_048_576;
 
 /** Memory for bodies, taken while they are read and given back when their request is done. */
 export class BodyBudget {
+  readonly #bytesMax: number;
   #taken = 0;
+
+  constructor(bytesMax: number = BODIES_BYTES_MAX) {
+    this.#bytesMax = bytesMax;
+  }
 
   /** @throws InturnError `overloaded` when there is not enough left */
   take(bytes: number): void {
-    if (this.#taken + bytes > BODIES_BYTES_MAX) {
+    if (this.#taken + bytes > this.#bytesMax) {
       throw new InturnError("overloaded", "Too many large requests are under way; try again shortly.");
     }
     this.#taken += bytes;

@@ -110,10 +110,12 @@ async function postOperation(c: ApiContext, verb: Verb, database: Database): Pro
   return c.json({ accountId, verb, ...operated });
 }
 
-/** Whoever has a key is recorded under its name, whoever else they say they are. */
+/** Whoever has a key is recorded under its name, whoever else they say they are; what is too long is cut from what they say. */
 function nameOf(caller: Caller, who: string | undefined): string {
   if (who === undefined) return caller.name;
-  return caller.keyId === null ? who : `${who} (${caller.name})`;
+  if (caller.keyId === null) return who;
+  const key = ` (${caller.name})`;
+  return `${who.slice(0, Math.max(0, LENGTH_MAX.who - key.length))}${key}`;
 }
 
 /** A verb that needs no more than its name may come without a body. */
@@ -125,9 +127,14 @@ async function readOptionalJson(c: ApiContext): Promise<unknown> {
   return await withBody(c, limits, async (bytes) => parseJson(decodeUtf8(bytes)));
 }
 
-/** A page of another site, open in somebody's browser, must not operate the API that this browser can reach. */
+/**
+ * A page of another site, open in somebody's browser, must not operate the API that this browser can reach, perhaps with a key
+ * that it remembers. To a plain http address browsers send no Sec-Fetch-Site; what they always send with a POST is its Origin.
+ */
 function refuseOtherSites(c: ApiContext): void {
   const site = c.req.header("sec-fetch-site");
-  if (site === undefined || site === "same-origin" || site === "none") return;
+  const origin = c.req.header("origin");
+  if (site === undefined && (origin === undefined || URL.parse(origin)?.host === new URL(c.req.url).host)) return;
+  if (site === "same-origin" || site === "none") return;
   throw new InturnError("origin_refused", "This request comes from a page of another site; nothing was changed.");
 }
