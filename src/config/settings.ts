@@ -33,6 +33,14 @@ const SETTINGS = {
     description: "the address the HTTP API listens on",
   },
   port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
+  basePath: {
+    variable: "INTURN_BASE_PATH",
+    schema: z
+      .string()
+      .regex(/^(\/[\w.~-]+)*$/, "must be a path like /inturn, without a slash at its end")
+      .default(""),
+    description: "what a proxy in front puts before every path, like `/inturn`; it may leave it there or take it away",
+  },
   apiKeys: {
     variable: "INTURN_API_KEYS",
     schema: z

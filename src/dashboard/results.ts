@@ -1,75 +1,112 @@
 /**
- * The results page: what came in, what was handled, and whether it was in order. It reads the public views only.
+ * The results: what came in, what was handled, how near that was to the best there is, and the proof that it was in order.
  */
-import type { Context, Handler } from "hono";
 import { html } from "hono/html";
-import { type EventResult, listAccounts, listEvents } from "../db/pages.ts";
+import { type AccountPlace, listAccounts } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import {
   type AccountResult,
-  findAccount,
+  countOrderViolations,
   findAccountsInDisorder,
+  type OrderViolation,
   type RunSummary,
   readRunSummary,
 } from "../db/results.ts";
-import { InturnError } from "../errors/error.ts";
-import { duration, type Markup, page, table, timeOfDay } from "./layout.ts";
+import { count, timeOfDay } from "./format.ts";
+import {
+  accountPath,
+  type DashboardPage,
+  lookAt,
+  type Markup,
+  type PageContext,
+  showPage,
+  stateBadge,
+  table,
+} from "./view.ts";
 
 const ACCOUNTS_PER_PAGE = 100;
-const EVENTS_PER_PAGE = 500;
 
-/** The pages, by path. */
-export function createResultsPages(database: Database): Record<string, Handler> {
-  return {
-    "/": (c) => c.redirect("/results"),
-    "/results": (c) => showAccounts(c, database),
-    "/results/:id": (c) => showAccount(c, database),
-  };
+/** With more events than these the proof takes seconds, and is made when it is asked for. */
+const PROVED_EVENTS_MAX = 200_000;
+
+/** The results page. */
+export function createResultsPage(database: Database): DashboardPage {
+  return lookAt("/results", async (c) => {
+    const after = c.req.query("after") ?? "";
+    const [summary, accounts] = await Promise.all([
+      readRunSummary(database),
+      listResults(database, after === "" ? null : { accountId: after, pending: 0 }, ACCOUNTS_PER_PAGE),
+    ]);
+    const isProved = summary.events <= PROVED_EVENTS_MAX || c.req.query("prove") === "all";
+    const [violations, disorder] = await Promise.all([
+      isProved ? countOrderViolations(database) : undefined,
+      findAccountsInDisorder(
+        database,
+        accounts.map((account) => account.accountId),
+      ),
+    ]);
+    return await showPage(c, {
+      title: "Results",
+      place: "/results",
+      aside: downloads(c),
+      content: html`${summaryOf(summary)}
+<h2>Proof of order</h2>${proofOf(c, summary, violations)}
+<h2>Accounts</h2>
+${accounts.length === 0 ? html`<p class="card">No events yet. POST some to <code>/v1/events</code>.</p>` : accountsTable(c, accounts, disorder)}
+${pager(c, after, accounts)}`,
+    });
+  });
 }
 
-async function showAccounts(c: Context, database: Database): Promise<Response> {
-  const after = c.req.query("after") ?? "";
-  const [summary, accounts] = await Promise.all([
-    readRunSummary(database),
-    listAccounts(database, {
-      states: [],
-      prefixes: [],
-      sort: "id",
-      after: after === "" ? null : { accountId: after, pending: 0 },
-      limit: ACCOUNTS_PER_PAGE,
-    }),
-  ]);
-  const disorder = await findAccountsInDisorder(
-    database,
-    accounts.map((account) => account.accountId),
-  );
-  const last = accounts.length === ACCOUNTS_PER_PAGE ? accounts.at(-1)?.accountId : undefined;
-  return await c.html(
-    page(
-      "Results",
-      html`${summaryOf(summary)}
-${accounts.length === 0 ? html`<p>No events yet. POST some to <code>/v1/events</code>.</p>` : accountsTable(accounts, disorder)}
-<nav>${after === "" ? "" : html`<a href="/results">First page</a>`}
-${last === undefined ? "" : html`<a href="/results?after=${encodeURIComponent(last)}">Next page</a>`}</nav>`,
-    ),
-  );
+/** A page of accounts by id. */
+export async function listResults(
+  database: Database,
+  after: AccountPlace | null,
+  limit: number,
+): Promise<AccountResult[]> {
+  return await listAccounts(database, { states: [], prefixes: [], sort: "id", after, limit });
+}
+
+function downloads(c: PageContext): Markup {
+  const base = c.get("basePath");
+  return html`<span class="push actions"><a class="button" href="${base}/results.csv" download>↓ CSV</a><a class="button" href="${base}/results.json" download>↓ JSON</a></span>`;
 }
 
 function summaryOf(summary: RunSummary): Markup {
   const seconds = (value: number | null) => (value === null ? "–" : `${value.toFixed(1)} s`);
   const facts: [string, string][] = [
-    ["Events received", summary.events.toLocaleString("en")],
-    ["Processed", summary.processed.toLocaleString("en")],
-    ["Accounts", summary.accounts.toLocaleString("en")],
-    ["First received → last processed", seconds(summary.makespanSeconds)],
+    ["Events received", count(summary.events)],
+    ["Processed", count(summary.processed)],
+    ["Accounts", count(summary.accounts)],
+    ["Makespan: first received → last processed", seconds(summary.makespanSeconds)],
     ["Floor: the longest account alone", seconds(summary.idealSeconds)],
-    ["Efficiency", summary.efficiency === null ? "–" : `${(summary.efficiency * 100).toFixed(1)} %`],
+    ["Efficiency: floor / makespan", summary.efficiency === null ? "–" : `${(summary.efficiency * 100).toFixed(1)} %`],
   ];
-  return html`<dl>${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-function accountsTable(accounts: readonly AccountResult[], disorder: ReadonlySet<string>): Markup {
-  const head = [
+const KINDS: Record<OrderViolation["kind"], string> = {
+  gap: "No seq is missing",
+  overlap: "No event started before the one before it was settled",
+  settled_out_of_order: "No event was settled before the one before it",
+};
+
+function proofOf(
+  c: PageContext,
+  summary: RunSummary,
+  violations: ReadonlyMap<OrderViolation["kind"], number> | undefined,
+): Markup {
+  if (violations === undefined) {
+    return html`<p class="card">There are ${count(summary.events)} events; checking every one takes some seconds. <a class="button" href="${c.get("basePath")}/results?prove=all">Check all</a></p>`;
+  }
+  return html`<ul class="card states">${Object.entries(KINDS).map(([kind, promise]) => {
+    const found = violations.get(kind as OrderViolation["kind"]) ?? 0;
+    return html`<li>${found === 0 ? html`<span class="good">✓</span> ${promise}` : html`<span class="bad">✗ ${count(found)} times:</span> ${kind}`}</li>`;
+  })}<li class="dim">checked on ${count(summary.events)} stored events</li></ul>`;
+}
+
+function accountsTable(c: PageContext, accounts: readonly AccountResult[], disorder: ReadonlySet<string>): Markup {
+  const columns = [
     { label: "Account" },
     { label: "State" },
     { label: "Events", number: true },
@@ -78,71 +115,23 @@ function accountsTable(accounts: readonly AccountResult[], disorder: ReadonlySet
     { label: "Last processed" },
     { label: "Order" },
   ];
-  return table(
-    head,
-    accounts.map(
-      (account) => html`<tr>
-<td><a href="/results/${encodeURIComponent(account.accountId)}">${account.accountId}</a></td>
-<td>${account.state === "blocked" ? html`<span class="bad">blocked</span>` : account.state}</td>
-<td class="number">${account.events}</td>
-<td class="number">${account.processed}</td>
+  const rows = accounts.map(
+    (account) => html`<tr>
+<td><a href="${accountPath(c, account.accountId)}?after=0">${account.accountId}</a></td>
+<td>${stateBadge(account.state)}</td>
+<td class="number">${count(account.events)}</td>
+<td class="number">${count(account.processed)}</td>
 <td>${timeOfDay(account.firstReceivedAt)}</td>
 <td>${timeOfDay(account.lastProcessedAt)}</td>
 <td>${disorder.has(account.accountId) ? html`<span class="bad">✗ violated</span>` : html`<span class="good">✓ in order</span>`}</td>
 </tr>`,
-    ),
   );
+  return table(columns, rows, "Accounts");
 }
 
-async function showAccount(c: Context, database: Database): Promise<Response> {
-  const accountId = c.req.param("id") ?? "";
-  const account = await findAccount(database, accountId);
-  if (account === undefined)
-    throw new InturnError("account_not_found", "There is no such account: it never had an event.");
-  const afterSeq = Number(/^\d{1,15}$/.exec(c.req.query("after") ?? "0")?.[0] ?? 0);
-  const events = await listEvents(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE });
-  const seq = events.at(-1)?.seq ?? account.events;
-  const last = seq < account.events ? seq : undefined;
-  return await c.html(
-    page(
-      `Account ${accountId}`,
-      html`<p>${account.state}: ${account.processed} of ${account.events} events processed${account.dead === 0 ? "" : html`, <span class="bad">${account.dead} set aside as dead letters</span>`}.
-${account.headError === null ? "" : html`<span class="bad">Event ${account.headSeq} failed: ${account.headError}</span>`}</p>
-${eventsTable(events)}
-<nav><a href="/results">All accounts</a>
-${last === undefined ? "" : html`<a href="/results/${encodeURIComponent(accountId)}?after=${last}">Next page</a>`}</nav>`,
-    ),
-  );
-}
-
-function eventsTable(events: readonly EventResult[]): Markup {
-  const head = [
-    { label: "Seq", number: true },
-    { label: "State" },
-    { label: "Received" },
-    { label: "Started" },
-    { label: "Settled" },
-    { label: "Waited", number: true },
-    { label: "Handler", number: true },
-    { label: "Attempts", number: true },
-    { label: "Type" },
-    { label: "Data" },
-  ];
-  return table(
-    head,
-    events.map(
-      (event) => html`<tr>
-<td class="number">${event.seq}</td>
-<td>${event.state}</td>
-<td>${timeOfDay(event.receivedAt)}</td>
-<td>${timeOfDay(event.startedAt)}</td>
-<td>${timeOfDay(event.processedAt)}</td>
-<td class="number">${duration(event.waitMs)}</td>
-<td class="number">${duration(event.durationMs)}</td>
-<td class="number">${event.attempts}</td>
-<td>${event.type ?? "–"}</td>
-<td class="data">${event.data.slice(0, 300)}</td>
-</tr>`,
-    ),
-  );
+function pager(c: PageContext, after: string, accounts: readonly AccountResult[]): Markup {
+  const path = `${c.get("basePath")}/results`;
+  const last = accounts.length === ACCOUNTS_PER_PAGE ? accounts.at(-1)?.accountId : undefined;
+  return html`<nav class="pages" aria-label="Pages of the listing">${after === "" ? "" : html`<a class="button" href="${path}">First page</a>`}
+${last === undefined ? "" : html`<a class="button" href="${path}?after=${encodeURIComponent(last)}">Next page →</a>`}</nav>`;
 }

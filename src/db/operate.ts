@@ -61,3 +61,26 @@ export async function operate(database: Database, operation: Operation): Promise
     throw new InturnError(code, [`${message}.`, hint].filter(Boolean).join(" "), { cause: error });
   }
 }
+
+/** One entry of the record of what operators did. */
+export interface OperatorLogEntry {
+  readonly at: string;
+  readonly verb: Verb;
+  readonly seq: number | null;
+  readonly who: string;
+  readonly why: string | null;
+}
+
+/** What was done with an account last, newest first. */
+export async function listOperations(
+  database: Database,
+  accountId: string,
+  limit: number,
+): Promise<OperatorLogEntry[]> {
+  const { rows } = await database.query<OperatorLogEntry>(
+    `select o.at::text as at, o.verb, o.seq, o.who, o.why from inturn.operator_log as o
+     where o.account_id = $1 order by o.id desc limit $2`,
+    [accountId, limit],
+  );
+  return rows;
+}

@@ -92,19 +92,21 @@ export interface EventResult {
   readonly state: "pending" | "processing" | "retrying" | "processed" | "dead" | "skipped";
   readonly waitMs: number | null;
   readonly durationMs: number | null;
+  /** Why it was set aside or skipped. */
+  readonly error: string | null;
 }
 
 const EVENTS_PAGE = `
   with next as (
-    select e.seq, e.data, e.metadata from inturn.events as e
+    select e.seq, e.data, e.metadata, e.error from inturn.events as e
     where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
   ), page as materialized (
-    select n.seq, n.metadata, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before
+    select n.seq, n.metadata, n.error, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before
     from next as n
   )
   select r.account_id as "accountId", r.seq, r.event_id as "eventId", r.type, r.data::text as data, p.metadata::text as metadata,
     r.received_at::text as "receivedAt", r.started_at::text as "startedAt", r.processed_at::text as "processedAt", r.attempts,
-    r.state, r.wait_ms as "waitMs", r.duration_ms as "durationMs"
+    r.state, r.wait_ms as "waitMs", r.duration_ms as "durationMs", p.error
   from page as p join inturn.event_results as r on r.account_id = $1 and r.seq = p.seq
   where p.bytes_before < ${PAGE_BYTES_MAX}
   order by p.seq`;

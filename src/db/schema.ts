@@ -64,6 +64,11 @@ export const accounts = inturn.table(
     primaryKey({ name: "accounts_pk", columns: [t.id] }),
     // Read by the reconciler. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
     index("accounts_not_idle").on(t.state, t.stateSince).where(sql`state <> 'idle'`),
+    // Read by who looks at what was done last. Written once a turn, at its end.
+    index("accounts_idle_since").on(t.stateSince).where(sql`state = 'idle'`),
+    // Few accounts are paused or have dead letters, and these columns change with a verb or a failure only.
+    index("accounts_paused").on(t.id).where(sql`paused_at is not null`),
+    index("accounts_with_dead_letters").on(t.id).where(sql`dead > 0`),
     check("accounts_state_known", sql`state in (${oneOf(ACCOUNT_STATES)})`),
     check("accounts_processed_not_ahead", sql`processed_seq between 0 and last_seq`),
     // The lost wake-up, forbidden by the database: an idle account has nothing left to handle.

@@ -68,3 +68,31 @@ export async function listHeldLeases(database: Database, workerId: string, heldM
   });
   return rows;
 }
+
+/** A worker process, for who looks on. */
+export interface WorkerAtWork extends WorkerIdentity {
+  /** Accounts that it has in hand. */
+  readonly inHand: number;
+  /** PostgreSQL's text, in the session's zone. */
+  readonly startedAt: string;
+  readonly renewedSecondsAgo: number;
+  /** Below 0 when its lease has run out. */
+  readonly leaseSecondsLeft: number;
+}
+
+/** The workers, the one that started first first, at most `limit`. */
+export async function listWorkers(database: Database, limit: number): Promise<WorkerAtWork[]> {
+  const { rows } = await database.query<WorkerAtWork>(
+    `with load as (
+       select a.lease_worker as id, count(*)::int as accounts from inturn.accounts as a
+       where a.state = 'running' and a.state <> 'idle' group by a.lease_worker
+     )
+     select w.id, w.host, w.pid, w.concurrency, coalesce(l.accounts, 0) as "inHand", w.started_at::text as "startedAt",
+       extract(epoch from clock_timestamp() - w.renewed_at)::double precision as "renewedSecondsAgo",
+       extract(epoch from w.lease_expires_at - clock_timestamp())::double precision as "leaseSecondsLeft"
+     from inturn.workers as w left join load as l using (id)
+     order by w.started_at, w.id limit $1`,
+    [limit],
+  );
+  return rows;
+}

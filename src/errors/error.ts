@@ -31,6 +31,7 @@ export const ERROR_CODES = [
   "replay_too_large",
   "operation_invalid",
   "origin_refused",
+  "form_refused",
   "handler_timed_out",
   "lease_lost",
   "transaction_repeated",

@@ -17,8 +17,12 @@ export interface GuardOptions {
   readonly isLocal: boolean;
 }
 
-/** Lets a request pass, with `caller` set, or throws. */
-export type Guard = (c: ApiContext, access: Access) => Promise<void> | undefined;
+/**
+ * Lets a request pass, with `caller` set, or throws.
+ *
+ * @param signedIn the key of who signed in with a browser; pages take it in place of the header
+ */
+export type Guard = (c: ApiContext, access: Access, signedIn?: string) => Promise<void> | undefined;
 
 /** Who comes without a key, where none is needed. */
 const ANYBODY: Caller = { keyId: null, name: "http", scopes: SCOPES, accountPrefix: "", eventsPerSecond: null };
@@ -29,24 +33,21 @@ const ANYBODY: Caller = { keyId: null, name: "http", scopes: SCOPES, accountPref
  * It throws InturnError `key_missing`, `key_invalid`, `scope_missing` or `host_refused`
  */
 export function createGuard(options: GuardOptions): Guard {
-  return (c, access) => {
+  return (c, access, signedIn) => {
     // Who signs is judged when the body is there.
     if (access === "open" || access === "signed") return undefined;
+    const pass = (book: AccessBook) => {
+      const caller = options.isLocal && book.isEmpty ? admitLocal(c) : requireCaller(c, book, signedIn);
+      if (!caller.scopes.includes(access)) {
+        throw new InturnError("scope_missing", `This key lacks the scope ${access}.`, { data: { scope: access } });
+      }
+      c.set("caller", caller);
+    };
     const book = options.access();
-    if (!(book instanceof Promise)) {
-      pass(c, access, book, options.isLocal);
-      return undefined;
-    }
-    return book.then((read) => pass(c, access, read, options.isLocal));
+    if (book instanceof Promise) return book.then(pass);
+    pass(book);
+    return undefined;
   };
-}
-
-function pass(c: ApiContext, scope: Exclude<Access, "open" | "signed">, book: AccessBook, isLocal: boolean): void {
-  const caller = isLocal && book.isEmpty ? admitLocal(c) : requireCaller(c, book);
-  if (!caller.scopes.includes(scope)) {
-    throw new InturnError("scope_missing", `This key lacks the scope ${scope}.`, { data: { scope } });
-  }
-  c.set("caller", caller);
 }
 
 /** An address without a public name in it: a single word, a number, or something under localhost. */
@@ -72,8 +73,8 @@ function admitLocal(c: ApiContext): Caller {
 
 const INVALID = "This key is not valid.";
 
-function requireCaller(c: ApiContext, book: AccessBook): Caller {
-  const header = c.req.header("authorization");
+function requireCaller(c: ApiContext, book: AccessBook, signedIn: string | undefined): Caller {
+  const header = c.req.header("authorization") ?? (signedIn === undefined ? undefined : `Bearer ${signedIn}`);
   if (header === undefined) {
     throw new InturnError("key_missing", "Send an API key: Authorization: Bearer itn_…");
   }
@@ -84,11 +85,8 @@ function requireCaller(c: ApiContext, book: AccessBook): Caller {
   return caller;
 }
 
-/** A bearer's key, or the password of a browser that asks its user. */
 function readKey(header: string): string | undefined {
-  const [, bearer, basic] = /^(?:bearer ([\x21-\x7e]+)|basic ([a-z0-9+/=]+))$/i.exec(header) ?? [];
-  if (bearer !== undefined) return bearer;
-  return basic === undefined ? undefined : /^[^:]*:(.+)$/s.exec(Buffer.from(basic, "base64").toString())?.[1];
+  return /^bearer ([\x21-\x7e]+)$/i.exec(header)?.[1];
 }
 
 /** @throws InturnError `account_not_found` when the caller's key does not reach the account, whether it exists or not */

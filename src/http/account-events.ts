@@ -48,6 +48,7 @@ const eventSchema = z
     state: z.enum(["pending", "processing", "retrying", "processed", "dead", "skipped"]),
     waitMs: z.number().nullable().openapi({ description: "From its arrival to the start of its handler." }),
     durationMs: z.number().nullable().openapi({ description: "The handler's own time." }),
+    error: z.string().nullable().openapi({ description: "Why it was set aside or skipped." }),
     metadata: z.looseObject({}).nullable().openapi({ description: "What came beside the data." }),
     data: z.unknown().openapi({ description: "As it was sent, to the letter." }),
   })

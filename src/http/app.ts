@@ -3,6 +3,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { type Handler, Hono } from "hono";
+import { getPath } from "hono/utils/url";
 import type { Database } from "../db/pool.ts";
 import type { Appender } from "../engine/append.ts";
 import type { Waiting } from "../engine/waiting.ts";
@@ -19,6 +20,7 @@ import { createEventRoutes } from "./events.ts";
 import { createHealthRoutes } from "./health.ts";
 import { createDescription } from "./openapi.ts";
 import { createOperationRoutes } from "./operations.ts";
+import { type Pages, type Reported, registerPages } from "./pages.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
@@ -32,15 +34,17 @@ export interface AppOptions extends GuardOptions {
   readonly waiting: Waiting;
   readonly log: Log;
   readonly limits: IngestLimits;
-  /** Pages for people, by path; they need the scope `read`. */
-  readonly pages?: Readonly<Record<string, Handler>>;
+  readonly pages?: Pages;
+  /** What a proxy puts before every path, and may leave there: `/inturn`; empty without one. */
+  readonly basePath?: string;
 }
 
 /** Creates the API. */
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
-  const { database, log } = options;
-  const app = new Hono<ApiEnvironment>({ strict: true });
+  const { database, log, basePath = "" } = options;
+  const app = new Hono<ApiEnvironment>({ strict: true, getPath: (request) => pathUnder(basePath, request) });
   const guard = createGuard(options);
+  const report = (c: ApiContext, thrown: unknown) => reportError(c, thrown, log);
   const routes: Route[] = [
     ...createEventRoutes({ ...options, budget: new BodyBudget(), rates: new RateLimits() }),
     ...createWebhookRoutes({ ...options, budget: new BodyBudget(UNKNOWN_BODIES_BYTES_MAX) }),
@@ -57,9 +61,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   for (const [path, handle] of Object.entries(createDocsPages())) {
     register(app, { method: "GET", path, access: "open", handle: handle as Route["handle"] });
   }
-  for (const [path, handle] of Object.entries(options.pages ?? {})) {
-    register(app, { method: "GET", path, access: "read", handle: (c) => showPage(c, handle) });
-  }
+  if (options.pages !== undefined) registerPages(app, { pages: options.pages, guard, basePath, report });
   const methodsOf = listMethods(app);
   app.notFound((c) => {
     refuseUnreadableAddress(c);
@@ -71,10 +73,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     throw new InturnError("route_not_found", "There is nothing at this path; /openapi.json describes what there is.");
   });
   app.onError((thrown, c) => {
-    const error = toInturnError(thrown);
-    const requestId = randomUUID();
-    if (error.code === "internal") log.error({ err: thrown, requestId, path: c.req.path }, "a request failed");
-    else if (error.code === "database_unavailable") log.warn({ err: thrown, requestId }, "the database is unavailable");
+    const { error, requestId } = report(c, thrown);
     return respondWithProblem(c, error, requestId);
   });
   return app;
@@ -91,12 +90,21 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   }
 }
 
-/** The pages show everything; who may not see everything sees none of them. */
-async function showPage(c: ApiContext, page: Handler): Promise<Response> {
-  if (c.get("caller").accountPrefix !== "") {
-    throw new InturnError("scope_missing", "The pages show all accounts, and this key reaches only some.");
-  }
-  return (await page(c, async () => undefined)) as Response;
+/** What a client is told of an error, and the log of one that is ours. */
+function reportError(c: ApiContext, thrown: unknown, log: Log): Reported {
+  const error = toInturnError(thrown);
+  const requestId = randomUUID();
+  if (error.code === "internal") log.error({ err: thrown, requestId, path: c.req.path }, "a request failed");
+  else if (error.code === "database_unavailable") log.warn({ err: thrown, requestId }, "the database is unavailable");
+  return { error, requestId };
+}
+
+/** Proxies may take the base path away or leave it: the same is found with and without it. */
+function pathUnder(basePath: string, request: Request): string {
+  const path = getPath(request);
+  if (basePath === "" || !path.startsWith(basePath)) return path;
+  const rest = path.slice(basePath.length);
+  return rest === "" ? "/" : rest.startsWith("/") ? rest : path;
 }
 
 /**

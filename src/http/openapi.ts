@@ -42,11 +42,6 @@ function describe(routes: readonly Route[]): object {
   const described = new OpenAPIHono();
   const { openAPIRegistry: registry } = described;
   registry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer", description: "An API key." });
-  registry.registerComponent("securitySchemes", "browser", {
-    type: "http",
-    scheme: "basic",
-    description: "An API key as the password; any user name.",
-  });
   for (const route of routes) registry.registerPath(complete(route));
   return described.getOpenAPI31Document({
     openapi: "3.1.0",
@@ -81,7 +76,7 @@ function complete({ spec, codes, access }: Route): RouteConfig {
   return {
     ...spec,
     description: `${spec.description ?? spec.summary ?? ""}. ${accessTextOf(access)}`.trimStart(),
-    security: guarded ? [{ key: [] }, { browser: [] }] : [],
+    security: guarded ? [{ key: [] }] : [],
     responses: { ...spec.responses, ...problemResponses(all) },
   };
 }

@@ -131,7 +131,7 @@ async function readOptionalJson(c: ApiContext): Promise<unknown> {
  * A page of another site, open in somebody's browser, must not operate the API that this browser can reach, perhaps with a key
  * that it remembers. To a plain http address browsers send no Sec-Fetch-Site; what they always send with a POST is its Origin.
  */
-function refuseOtherSites(c: ApiContext): void {
+export function refuseOtherSites(c: ApiContext): void {
   const site = c.req.header("sec-fetch-site");
   const origin = c.req.header("origin");
   if (site === undefined && (origin === undefined || URL.parse(origin)?.host === new URL(c.req.url).host)) return;

@@ -28,6 +28,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   query_invalid: 400,
   operation_invalid: 422,
   origin_refused: 403,
+  form_refused: 403,
   account_not_found: 404,
   account_running: 409,
   account_idle: 409,
@@ -62,8 +63,8 @@ const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   503: "Service Unavailable",
 };
 
-/** How to come with a key: programs as a bearer, browsers by asking their user. */
-const CHALLENGE = 'Bearer realm="inturn", Basic realm="inturn"';
+/** How to come with a key. */
+const CHALLENGE = 'Bearer realm="inturn"';
 
 /** How long a client that met a 429 or 503 should wait, unless the error knows better. */
 const RETRY_AFTER_SECONDS = 1;

@@ -10,7 +10,15 @@ export type Access = Scope | "open" | "signed";
 /** What a request carries: node's own objects, and who sends it, once that is known. */
 export interface ApiEnvironment {
   Bindings: HttpBindings;
-  Variables: { caller: Caller };
+  Variables: {
+    caller: Caller;
+    /** What the proxy in front of the server puts before every path; empty without one. */
+    basePath: string;
+    /** Of pages: what their forms carry, so that no other site can send them. */
+    formToken: string;
+    /** The key that somebody signs in with. */
+    signingInWith: string | undefined;
+  };
 }
 
 /** A request under way. */

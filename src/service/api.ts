@@ -2,11 +2,12 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
 import type { Settings } from "../config/settings.ts";
-import { createResultsPages } from "../dashboard/results.ts";
+import { createDashboard } from "../dashboard/dashboard.ts";
 import { listApiKeys } from "../db/api-keys.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { type Access, createAccess } from "../engine/access.ts";
 import { createAppender } from "../engine/append.ts";
+import { PulseWatch } from "../engine/pulse.ts";
 import { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import { createApp } from "../http/app.ts";
@@ -55,6 +56,9 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
   if (!isLocal) await requireKeys(database, settings, log);
   const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
   const waiting = new Waiting(database);
+  const watch = new PulseWatch(database);
+  const { basePath } = settings;
+  const dashboard = createDashboard({ database, watch, log, basePath });
   const app = createApp({
     appender: createAppender(database, settings),
     database,
@@ -63,7 +67,8 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     waiting,
     access,
     isLocal,
-    pages: createResultsPages(database),
+    pages: dashboard,
+    basePath,
   });
   const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
   const server = serve(
@@ -85,9 +90,13 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   log.info({ url }, "listening");
   if (isLocal) void sayIfOpen(access, log);
+  const watching = watch.run();
   const close = async () => {
     waiting.close();
+    dashboard.close();
+    watch.close();
     await closeServer(server);
+    await watching;
     await database.end();
   };
   return { url, close };

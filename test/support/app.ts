@@ -1,8 +1,9 @@
 import { readSettings } from "../../src/config/settings.ts";
-import { createResultsPages } from "../../src/dashboard/results.ts";
+import { createDashboard } from "../../src/dashboard/dashboard.ts";
 import type { Database } from "../../src/db/pool.ts";
 import { createAccess } from "../../src/engine/access.ts";
 import { createAppender } from "../../src/engine/append.ts";
+import { PulseWatch } from "../../src/engine/pulse.ts";
 import { Waiting } from "../../src/engine/waiting.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { createLog } from "../../src/log/log.ts";
@@ -10,15 +11,16 @@ import { NO_CAPS } from "./append.ts";
 
 /** The API over a database, with default limits, open to everybody, unless told. */
 export function createTestApp(database: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
+  const log = createLog({ level: "silent", name: "test" });
   return createApp({
     appender: createAppender(database, NO_CAPS),
     database,
     waiting: new Waiting(database),
-    log: createLog({ level: "silent", name: "test" }),
+    log,
     limits: readSettings({}),
     access: createAccess({ database, environmentKeys: [] }),
     isLocal: true,
-    pages: createResultsPages(database),
+    pages: createDashboard({ database, watch: new PulseWatch(database), log, basePath: "" }),
     ...options,
   });
 }

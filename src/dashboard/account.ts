@@ -1,0 +1,190 @@
+/**
+ * One account: what it does, its lane, its events in order, and what can be done about it.
+ */
+import { html } from "hono/html";
+import { listOperations, type OperatorLogEntry } from "../db/operate.ts";
+import { type EventResult, findEvent, listEvents } from "../db/pages.ts";
+import type { Database } from "../db/pool.ts";
+import { type AccountResult, findAccount } from "../db/results.ts";
+import { VERBS, type Verb } from "../domain/account.ts";
+import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { InturnError } from "../errors/error.ts";
+import { count, duration, timeOfDay } from "./format.ts";
+import { drawLane } from "./lane.ts";
+import { mayOperate, verbButton } from "./verbs.ts";
+import {
+  accountPath,
+  type DashboardPage,
+  freshPart,
+  lookAt,
+  type Markup,
+  type PageContext,
+  pauseButton,
+  showPage,
+  stateBadge,
+  table,
+} from "./view.ts";
+
+const EVENTS_PER_PAGE = 50;
+
+/** Settled events that stand before the head where no other place is asked for. */
+const BEFORE_HEAD = 25;
+
+const OPERATIONS_MAX = 10;
+
+/** Characters of an event's data in its row, and in all. */
+const DATA_LENGTH_MAX = { row: 90, all: 20_000 };
+
+/** The page of one account. */
+export function createAccountPage(database: Database): DashboardPage {
+  return lookAt("/accounts/:id", async (c) => {
+    const accountId = c.req.param("id") ?? "";
+    const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
+    if (account === undefined) {
+      throw new InturnError("account_not_found", "There is no such account: it never had an event.");
+    }
+    const afterSeq = readAfter(c, account);
+    const [events, operations] = await Promise.all([
+      listEvents(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE }),
+      listOperations(database, accountId, OPERATIONS_MAX),
+    ]);
+    return await showPage(c, {
+      title: accountId,
+      place: "/accounts",
+      aside: pauseButton,
+      content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account)}
+<h2>Lane</h2><div class="card picture">${drawLane(events, Date.now())}</div>${legend}
+<h2>Events in order</h2>${eventsTable(c, account, events)}${pager(c, account, { afterSeq, events })}
+${operationsTable(operations)}`)}`,
+    });
+  });
+}
+
+/** One event's data as it was sent, for who wants all of it. */
+export function createDataPage(database: Database): DashboardPage {
+  return lookAt("/accounts/:id/events/:seq/data", async (c) => {
+    const { id: accountId = "", seq = "" } = c.req.param();
+    const event = /^\d{1,15}$/.test(seq) ? await findEvent(database, accountId, Number(seq)) : undefined;
+    if (event === undefined)
+      throw new InturnError("event_not_found", "There is no such event, or it is no longer kept.");
+    c.header("Content-Type", "application/json");
+    return c.body(event.data);
+  });
+}
+
+function readAfter(c: PageContext, account: AccountResult): number {
+  const given = /^\d{1,15}$/.exec(c.req.query("after") ?? "")?.[0];
+  if (given !== undefined) return Number(given);
+  const settled = account.events - account.pending;
+  // The last page of an account that is done, else the events around its head.
+  return Math.max(0, settled - (account.pending === 0 ? EVENTS_PER_PAGE : BEFORE_HEAD));
+}
+
+function doneNote(c: PageContext): Markup {
+  const verb = VERBS.find((known) => known === c.req.query("done"));
+  return verb === undefined ? html`` : html`<p class="note good" role="status">✓ ${verb} was carried out.</p>`;
+}
+
+function summary(account: AccountResult): Markup {
+  const { state, events, processed, pending, dead, headSeq, headAttempts, headError, oldestPendingSeconds } = account;
+  const facts: [string, string | Markup][] = [
+    ["State", stateBadge(state)],
+    ["Events", count(events)],
+    ["Processed", count(processed)],
+    ["Waiting", count(pending)],
+    ["Oldest waits for", oldestPendingSeconds === null ? "–" : duration(oldestPendingSeconds * 1_000)],
+    ["Dead letters", dead === 0 ? "none" : html`<span class="bad">${count(dead)}</span>`],
+  ];
+  return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+${headError === null ? "" : html`<p class="note bad"><strong>Event ${headSeq} failed, attempt ${headAttempts}${account.blockedSince === null ? "" : html`, blocked since ${timeOfDay(account.blockedSince)}`}:</strong> ${headError}</p>`}`;
+}
+
+/** The verbs that make sense in this state; the database judges again. */
+function actions(c: PageContext, account: AccountResult): Markup {
+  if (!mayOperate(c))
+    return html`<p class="dim">This key may look, not operate: it lacks the scope <code>operate</code>.</p>`;
+  const { state, pending, accountId } = account;
+  const isStuck = state === "blocked" || state === "retrying";
+  const verbs: Verb[] = [
+    ...(isStuck ? (["retry"] as const) : []),
+    ...(pending > 0 && state !== "running" ? (["skip"] as const) : []),
+    state === "paused" ? "resume" : "pause",
+    "replay",
+  ];
+  return html`<div class="actions" role="group" aria-label="What can be done">${verbs.map((verb) => verbButton(c, verb, { accountId }))}</div>`;
+}
+
+const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head"></i>under way, or failed and waits for its next attempt</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: its third attempt</span></div>`;
+
+function eventsTable(c: PageContext, account: AccountResult, events: readonly EventResult[]): Markup {
+  if (events.length === 0) return html`<p class="card">No event is kept here.</p>`;
+  const columns = [
+    { label: "Seq", number: true },
+    { label: "State" },
+    { label: "Received" },
+    { label: "Waited", number: true },
+    { label: "Started" },
+    { label: "Handler", number: true },
+    { label: "Settled" },
+    { label: "Attempts", number: true },
+    { label: "Type" },
+    { label: "Id" },
+    { label: "Data" },
+    { label: "" },
+  ];
+  const rows = events.map(
+    (event) => html`<tr>
+<td class="number">${event.seq}</td>
+<td>${stateBadge(event.seq === account.headSeq && account.state === "blocked" ? "blocked" : event.state)}</td>
+<td>${timeOfDay(event.receivedAt)}</td>
+<td class="number">${duration(event.waitMs)}</td>
+<td>${timeOfDay(event.startedAt)}</td>
+<td class="number">${duration(event.durationMs)}</td>
+<td>${timeOfDay(event.processedAt)}</td>
+<td class="number">${event.attempts}</td>
+<td>${event.type ?? "–"}</td>
+<td>${event.eventId ?? "–"}</td>
+<td class="long">${dataOf(c, event)}${event.error === null ? "" : html`<div class="bad">${event.error.slice(0, 300)}</div>`}</td>
+<td>${event.state === "dead" && mayOperate(c) ? verbButton(c, "redrive", event) : ""}</td>
+</tr>`,
+  );
+  return table(columns, rows, "Events in order");
+}
+
+/** What was opened stays open while the rest of the page is kept fresh: data never changes. */
+function dataOf(c: PageContext, { accountId, seq, data }: EventResult): Markup {
+  if (data.length <= DATA_LENGTH_MAX.row) return html`<span class="data">${data}</span>`;
+  const whole = `${accountPath(c, accountId)}/events/${seq}/data`;
+  const more =
+    data.length > DATA_LENGTH_MAX.all ? html`<p>… <a href="${whole}">all ${count(data.length)} characters</a></p>` : "";
+  return html`<details hx-morph-skip id="data-${seq}"><summary class="data">${data.slice(0, DATA_LENGTH_MAX.row)}…</summary><pre>${data.slice(0, DATA_LENGTH_MAX.all)}</pre>${more}</details>`;
+}
+
+function pager(
+  c: PageContext,
+  account: AccountResult,
+  shown: { afterSeq: number; events: readonly EventResult[] },
+): Markup {
+  const to = (after: number) => `${accountPath(c, account.accountId)}?after=${Math.max(0, after)}`;
+  const last = shown.events.at(-1)?.seq ?? account.events;
+  return html`<nav class="pages" aria-label="Pages of the events">
+${shown.afterSeq > 0 ? html`<a class="button" href="${to(0)}">First</a><a class="button" href="${to(shown.afterSeq - EVENTS_PER_PAGE)}">← Earlier</a>` : ""}
+${last < account.events ? html`<a class="button" href="${to(last)}">Later →</a><a class="button" href="${to(account.events - EVENTS_PER_PAGE)}">Last</a>` : ""}
+</nav>`;
+}
+
+function operationsTable(operations: readonly OperatorLogEntry[]): Markup {
+  if (operations.length === 0) return html``;
+  const columns = [
+    { label: "When" },
+    { label: "Verb" },
+    { label: "Seq", number: true },
+    { label: "Who" },
+    { label: "Why" },
+  ];
+  const rows = operations.map(
+    ({ at, verb, seq, who, why }) =>
+      html`<tr><td>${timeOfDay(at)}</td><td>${verb}</td><td class="number">${seq ?? "–"}</td><td>${who}</td><td class="long">${why ?? "–"}</td></tr>`,
+  );
+  return html`<h2>What operators did</h2>${table(columns, rows, "What operators did")}`;
+}

@@ -1,0 +1,86 @@
+/**
+ * The live overview: each reading is rendered once and sent to everybody who looks on.
+ */
+import { type SSEStreamingApi, streamSSE } from "hono/streaming";
+import type { Database } from "../db/pool.ts";
+import type { Pulse } from "../db/pulse.ts";
+import type { PulseWatch } from "../engine/pulse.ts";
+import { InturnError } from "../errors/error.ts";
+import { pointsOf, renderOverview } from "./overview.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./view.ts";
+
+/** Browsers that may look on at once; each holds a connection. */
+const VIEWERS_MAX = 200;
+
+interface Viewer {
+  readonly stream: SSEStreamingApi;
+  readonly end: () => void;
+  /** A browser that has not taken its last message misses this one. */
+  isBusy: boolean;
+}
+
+/** Everybody who looks on. */
+export class LiveOverview {
+  readonly #database: Database;
+  readonly #watch: PulseWatch;
+  readonly #basePath: string;
+  readonly #viewers = new Set<Viewer>();
+  readonly #stopListening: () => void;
+  #isClosed = false;
+
+  constructor(options: { database: Database; watch: PulseWatch; basePath: string }) {
+    const { database, watch, basePath } = options;
+    this.#database = database;
+    this.#watch = watch;
+    this.#basePath = basePath;
+    this.#stopListening = watch.listen((pulse) => void this.#send(pulse));
+  }
+
+  /** The stream of the overview. */
+  readonly page: DashboardPage = lookAt("/live", (c) => {
+    if (this.#viewers.size >= VIEWERS_MAX || this.#isClosed) {
+      throw new InturnError("overloaded", `${VIEWERS_MAX} browsers look on already.`);
+    }
+    return this.#stream(c);
+  });
+
+  /** Ends every stream. */
+  close(): void {
+    this.#isClosed = true;
+    this.#stopListening();
+    for (const viewer of this.#viewers) viewer.end();
+  }
+
+  #stream(c: PageContext): Response {
+    return streamSSE(c, async (stream) => {
+      const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+      const viewer = { stream, end, isBusy: false };
+      this.#viewers.add(viewer);
+      stream.onAbort(end);
+      await ended;
+      this.#viewers.delete(viewer);
+    });
+  }
+
+  /** While the database cannot be read nothing is sent: the page says since when it has been still. */
+  async #send(pulse: Pulse | undefined): Promise<void> {
+    if (pulse === undefined || this.#viewers.size === 0) return;
+    const options = { database: this.#database, watch: this.#watch, pulse, basePath: this.#basePath, isWhole: false };
+    const overview = await renderOverview(options).catch(() => undefined);
+    if (overview === undefined) return;
+    const point = JSON.stringify(pointsOf(this.#watch.history.slice(-2)));
+    for (const viewer of this.#viewers) void sendTo(viewer, String(overview), point);
+  }
+}
+
+async function sendTo(viewer: Viewer, overview: string, point: string): Promise<void> {
+  if (viewer.isBusy) return;
+  viewer.isBusy = true;
+  try {
+    await viewer.stream.writeSSE({ data: overview });
+    await viewer.stream.writeSSE({ event: "point", data: point });
+  } catch {
+    viewer.end();
+  }
+  viewer.isBusy = false;
+}

@@ -1,0 +1,124 @@
+/**
+ * The overview: how much comes in and goes out, what waits and for how long, and which accounts need a person.
+ */
+import { html } from "hono/html";
+import type { Database } from "../db/pool.ts";
+import type { Pulse } from "../db/pulse.ts";
+import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/urgency.ts";
+import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
+import type { PulseWatch } from "../engine/pulse.ts";
+import { ago, count, duration } from "./format.ts";
+import { type DashboardPage, lookAt, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
+import { workersTable } from "./workers.ts";
+
+const ATTENTION_MAX = 10;
+const WORKERS_MAX = 20;
+
+/** `[second, received per second, processed per second, backlog, p50 of the wait in ms, p95]` */
+type Point = readonly [number, number, number, number, number | null, number | null];
+
+/** The page; what is live on it comes from `liveOverview`. */
+export function createOverviewPage(database: Database, watch: PulseWatch): DashboardPage {
+  return lookAt("/", async (c) => {
+    const pulse = await watch.latest();
+    const live = await renderOverview({ database, watch, pulse, basePath: c.get("basePath"), isWhole: true });
+    return await showPage(c, {
+      title: "Overview",
+      place: "/",
+      aside: pauseButton,
+      scripts: ["uplot.js", "charts.js"],
+      content: html`<div hx-sse:connect="${c.get("basePath")}/live" hx-swap="innerMorph" hx-target="#overview" id="stream"></div>
+<div id="overview">${live}</div>`,
+    });
+  });
+}
+
+function chart(id: string, title: string): Markup {
+  return html`<div class="card chart"><h2>${title}</h2><div class="plot" id="chart-${id}" role="img" aria-label="${title}, over the last minutes; the numbers stand below"></div></div>`;
+}
+
+/** What changes with every reading. The charts stand in it, but move by themselves. @param options.isWhole with what they begin with */
+export async function renderOverview(options: {
+  database: Database;
+  watch: PulseWatch;
+  pulse: Pulse;
+  basePath: string;
+  isWhole: boolean;
+}): Promise<Markup> {
+  const { database, watch, pulse, basePath, isWhole } = options;
+  const urgent = { prefix: "", sort: "urgency", offset: 0, limit: ATTENTION_MAX } as const;
+  const [attention, workers] = await Promise.all([
+    listUrgentAccounts(database, { ...urgent, states: ["blocked", "retrying"] }),
+    listWorkers(database, WORKERS_MAX),
+  ]);
+  const points = pointsOf(watch.history);
+  return html`${tiles(pulse, points.at(-1), workers)}
+<h2>Needs attention</h2>
+${attentionTable(attention, basePath)}
+<div id="charts" class="charts" hx-morph-skip data-points="${isWhole ? JSON.stringify(points) : ""}">
+${chart("rates", "Events per second")}${chart("backlog", "Backlog, events")}${chart("waits", "Wait from received to started, ms")}
+</div>
+<h2>Accounts by state</h2>
+<div class="card"><ul class="states">${SHOWN_STATES.map(
+    (state) =>
+      html`<li><a href="${basePath}/accounts?state=${state}">${stateBadge(state)} <strong>${count(pulse.accounts[state])}</strong></a></li>`,
+  )}</ul></div>
+<h2>Workers</h2>
+${workersTable(workers)}`;
+}
+
+function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerAtWork[]): Markup {
+  const inHand = workers.reduce((sum, worker) => sum + worker.inHand, 0);
+  const { waitMs, oldestPendingSeconds } = pulse;
+  const facts: [string, string | Markup][] = [
+    ["Received per second", point === undefined ? "–" : count(point[1])],
+    ["Processed per second", point === undefined ? "–" : count(point[2])],
+    ["Backlog", html`${count(pulse.backlog)} <small>events</small>`],
+    ["Oldest pending", oldestPendingSeconds === null ? "none" : duration(oldestPendingSeconds * 1_000)],
+    ["Wait, p50 / p95", waitMs === null ? "–" : html`${duration(waitMs.p50)} <small>/ ${duration(waitMs.p95)}</small>`],
+    ["In hand", html`${count(inHand)} <small>accounts</small>`],
+    ["Received, ever", count(pulse.received)],
+    [
+      "Order",
+      pulse.orderViolations === 0
+        ? html`<span class="good">✓ kept</span>`
+        : html`<span class="bad">✗ ${count(pulse.orderViolations)} violations</span>`,
+    ],
+  ];
+  return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+function attentionTable(accounts: readonly UrgentAccount[], basePath: string): Markup {
+  if (accounts.length === 0) return html`<p class="card good">✓ No account is blocked or retrying.</p>`;
+  const columns = [
+    { label: "Account" },
+    { label: "State" },
+    { label: "Since" },
+    { label: "Waiting events", number: true },
+    { label: "Attempts", number: true },
+    { label: "Error" },
+  ];
+  const rows = accounts.map(
+    (account) => html`<tr>
+<td><a href="${basePath}/accounts/${encodeURIComponent(account.accountId)}">${account.accountId}</a></td>
+<td>${stateBadge(account.state)}</td>
+<td>${ago(account.since)} ago</td>
+<td class="number">${count(account.pending)}</td>
+<td class="number">${account.attempts}</td>
+<td class="long">${(account.error ?? "").slice(0, 300)}</td>
+</tr>`,
+  );
+  return table(columns, rows, "Accounts that are blocked or retrying");
+}
+
+/** Rates between one reading and the next; the reading alone has none. */
+export function pointsOf(history: readonly Pulse[]): Point[] {
+  return history.slice(1).map((pulse, i) => {
+    const before = history[i] as Pulse;
+    const seconds = Math.max(0.001, (pulse.atMs - before.atMs) / 1_000);
+    const rate = (of: "received" | "settled") => Math.max(0, Math.round((pulse[of] - before[of]) / seconds));
+    const { waitMs } = pulse;
+    const wait = (of: "p50" | "p95") => (waitMs === null ? null : Math.round(waitMs[of]));
+    return [Math.round(pulse.atMs) / 1_000, rate("received"), rate("settled"), pulse.backlog, wait("p50"), wait("p95")];
+  });
+}
