@@ -53,7 +53,7 @@ export function createAccountPage(database: Database): DashboardPage {
       place: "/accounts",
       aside: pauseButton,
       content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account)}
-<h2>Lane</h2><div class="card picture">${drawLane(events, Date.now())}</div>${legend}
+<h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, Date.now())}</div>${legend}
 <h2>Events in order</h2>${eventsTable(c, account, events)}${pager(c, account, { afterSeq, events })}
 ${operationsTable(operations)}`)}`,
     });

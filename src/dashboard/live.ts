@@ -6,7 +6,7 @@ import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
 import { InturnError } from "../errors/error.ts";
-import { pointsOf, renderOverview } from "./overview.ts";
+import { pointsOf, renderNews } from "./overview.ts";
 import { type DashboardPage, lookAt, type PageContext } from "./view.ts";
 
 /** Browsers that may look on at once; each holds a connection. */
@@ -65,19 +65,19 @@ export class LiveOverview {
   /** While the database cannot be read nothing is sent: the page says since when it has been still. */
   async #send(pulse: Pulse | undefined): Promise<void> {
     if (pulse === undefined || this.#viewers.size === 0) return;
-    const options = { database: this.#database, watch: this.#watch, pulse, basePath: this.#basePath, isWhole: false };
-    const overview = await renderOverview(options).catch(() => undefined);
-    if (overview === undefined) return;
+    const options = { database: this.#database, watch: this.#watch, pulse, basePath: this.#basePath };
+    const news = await renderNews(options).catch(() => undefined);
+    if (news === undefined) return;
     const point = JSON.stringify(pointsOf(this.#watch.history.slice(-2)));
-    for (const viewer of this.#viewers) void sendTo(viewer, String(overview), point);
+    for (const viewer of this.#viewers) void sendTo(viewer, news, point);
   }
 }
 
-async function sendTo(viewer: Viewer, overview: string, point: string): Promise<void> {
+async function sendTo(viewer: Viewer, news: string, point: string): Promise<void> {
   if (viewer.isBusy) return;
   viewer.isBusy = true;
   try {
-    await viewer.stream.writeSSE({ data: overview });
+    await viewer.stream.writeSSE({ data: news });
     await viewer.stream.writeSSE({ event: "point", data: point });
   } catch {
     viewer.end();

@@ -17,54 +17,70 @@ const WORKERS_MAX = 20;
 /** `[second, received per second, processed per second, backlog, p50 of the wait in ms, p95]` */
 type Point = readonly [number, number, number, number, number | null, number | null];
 
-/** The page; what is live on it comes from `liveOverview`. */
+/** The two live parts of the page; the charts between them move by themselves. */
+interface LiveParts {
+  readonly now: Markup;
+  readonly rest: Markup;
+}
+
+/** The page; what is live on it comes from `/live`. */
 export function createOverviewPage(database: Database, watch: PulseWatch): DashboardPage {
   return lookAt("/", async (c) => {
+    const basePath = c.get("basePath");
     const pulse = await watch.latest();
-    const live = await renderOverview({ database, watch, pulse, basePath: c.get("basePath"), isWhole: true });
+    const { now, rest } = await readParts({ database, watch, pulse, basePath });
     return await showPage(c, {
       title: "Overview",
       place: "/",
       aside: pauseButton,
       scripts: ["uplot.js", "charts.js"],
-      content: html`<div hx-sse:connect="${c.get("basePath")}/live" hx-swap="innerMorph" hx-target="#overview" id="stream"></div>
-<div id="overview">${live}</div>`,
+      content: html`<div hx-sse:connect="${basePath}/live" id="stream"></div>
+<div id="now">${now}</div>
+<div id="charts" class="charts" data-points="${JSON.stringify(pointsOf(watch.history))}">
+${chart("rates", "Events per second")}${chart("backlog", "Backlog, events")}${chart("waits", "Wait from received to started, ms")}
+</div>
+<div id="rest">${rest}</div>`,
     });
   });
 }
 
 function chart(id: string, title: string): Markup {
-  return html`<div class="card chart"><h2>${title}</h2><div class="plot" id="chart-${id}" role="img" aria-label="${title}, over the last minutes; the numbers stand below"></div></div>`;
+  return html`<div class="card chart"><h2>${title}</h2><div class="plot" id="chart-${id}" role="img" aria-label="${title}, over the last minutes; the last numbers stand above"></div></div>`;
 }
 
-/** What changes with every reading. The charts stand in it, but move by themselves. @param options.isWhole with what they begin with */
-export async function renderOverview(options: {
-  database: Database;
-  watch: PulseWatch;
-  pulse: Pulse;
-  basePath: string;
-  isWhole: boolean;
-}): Promise<Markup> {
-  const { database, watch, pulse, basePath, isWhole } = options;
+/** What the live stream sends with every reading: both parts anew, changed in the browser where they have changed. */
+export async function renderNews(options: LiveOptions): Promise<string> {
+  const { now, rest } = await readParts(options);
+  return String(
+    await html`<hx-partial hx-target="#now" hx-swap="innerMorph">${now}</hx-partial><hx-partial hx-target="#rest" hx-swap="innerMorph">${rest}</hx-partial>`,
+  );
+}
+
+/** What the live parts are made from. */
+interface LiveOptions {
+  readonly database: Database;
+  readonly watch: PulseWatch;
+  readonly pulse: Pulse;
+  readonly basePath: string;
+}
+
+async function readParts({ database, watch, pulse, basePath }: LiveOptions): Promise<LiveParts> {
   const urgent = { prefix: "", sort: "urgency", offset: 0, limit: ATTENTION_MAX } as const;
   const [attention, workers] = await Promise.all([
     listUrgentAccounts(database, { ...urgent, states: ["blocked", "retrying"] }),
     listWorkers(database, WORKERS_MAX),
   ]);
-  const points = pointsOf(watch.history);
-  return html`${tiles(pulse, points.at(-1), workers)}
+  const now = html`${tiles(pulse, pointsOf(watch.history.slice(-2)).at(-1), workers)}
 <h2>Needs attention</h2>
-${attentionTable(attention, basePath)}
-<div id="charts" class="charts" hx-morph-skip data-points="${isWhole ? JSON.stringify(points) : ""}">
-${chart("rates", "Events per second")}${chart("backlog", "Backlog, events")}${chart("waits", "Wait from received to started, ms")}
-</div>
-<h2>Accounts by state</h2>
+${attentionTable(attention, basePath)}`;
+  const rest = html`<h2>Accounts by state</h2>
 <div class="card"><ul class="states">${SHOWN_STATES.map(
     (state) =>
       html`<li><a href="${basePath}/accounts?state=${state}">${stateBadge(state)} <strong>${count(pulse.accounts[state])}</strong></a></li>`,
   )}</ul></div>
 <h2>Workers</h2>
 ${workersTable(workers)}`;
+  return { now, rest };
 }
 
 function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerAtWork[]): Markup {

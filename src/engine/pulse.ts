@@ -11,8 +11,11 @@ export type PulseListener = (pulse: Pulse | undefined) => void;
 /** Between two readings, at least. */
 const INTERVAL_MS = 1_000;
 
-/** Reading rests this many times as long as it took: with 100,000 accounts that is 35 ms of work a second. */
-const REST_PER_WORK = 25;
+/**
+ * Reading rests this many times as long as it took, 35 ms with 100,000 accounts, but not for longer than this: on a busy machine
+ * a reading may wait more than it works.
+ */
+const REST = { perWork: 25, msMax: 4_000 };
 
 /** Readings that are remembered, for the charts: ten minutes of them. */
 const HISTORY_MAX = 600;
@@ -55,7 +58,8 @@ export class PulseWatch {
     while (!signal.aborted) {
       const pulse = await this.latest().catch(() => undefined);
       for (const listener of this.#listeners) listener(pulse);
-      const waitMs = pulse === undefined ? INTERVAL_MS : this.#dueMs - performance.now();
+      // A timer may come a moment early: then the next reading would be this one again.
+      const waitMs = pulse === undefined ? INTERVAL_MS : this.#dueMs - performance.now() + 1;
       await sleep(Math.max(0, waitMs), undefined, { signal }).catch(() => undefined);
     }
   }
@@ -69,7 +73,7 @@ export class PulseWatch {
     const startedMs = performance.now();
     const pulse = await readPulse(this.#database);
     const endedMs = performance.now();
-    this.#dueMs = endedMs + Math.max(INTERVAL_MS, REST_PER_WORK * (endedMs - startedMs));
+    this.#dueMs = endedMs + Math.max(INTERVAL_MS, Math.min(REST.perWork * (endedMs - startedMs), REST.msMax));
     this.#history.push(pulse);
     if (this.#history.length > HISTORY_MAX) this.#history.shift();
     return pulse;

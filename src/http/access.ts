@@ -85,8 +85,11 @@ function requireCaller(c: ApiContext, book: AccessBook, signedIn: string | undef
   return caller;
 }
 
+/** A bearer's key, or the password of `curl --user`. */
 function readKey(header: string): string | undefined {
-  return /^bearer ([\x21-\x7e]+)$/i.exec(header)?.[1];
+  const [, bearer, basic] = /^(?:bearer ([\x21-\x7e]+)|basic ([a-z0-9+/=]+))$/i.exec(header) ?? [];
+  if (bearer !== undefined) return bearer;
+  return basic === undefined ? undefined : /^[^:]*:(.+)$/s.exec(Buffer.from(basic, "base64").toString())?.[1];
 }
 
 /** @throws InturnError `account_not_found` when the caller's key does not reach the account, whether it exists or not */

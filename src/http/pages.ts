@@ -10,7 +10,7 @@ import { refuseUnreadableAddress } from "./address.ts";
 import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { refuseOtherSites } from "./operations.ts";
-import { statusOf } from "./problem.ts";
+import { respondWithProblem, statusOf } from "./problem.ts";
 import type { Access, ApiContext, ApiEnvironment } from "./route.ts";
 
 /** One page, or what a form of one is sent to. */
@@ -35,7 +35,7 @@ export interface Reported {
   readonly requestId: string;
 }
 
-/** Registers the pages; what goes wrong on a page is told on a page. */
+/** Registers the pages; what goes wrong on a page is told on a page, to who can read one. */
 export function registerPages(
   app: Hono<ApiEnvironment>,
   options: { pages: Pages; guard: Guard; basePath: string; report: (c: ApiContext, thrown: unknown) => Reported },
@@ -49,6 +49,7 @@ export function registerPages(
         return await guard.show(c, page);
       } catch (thrown) {
         const { error, requestId } = options.report(c, thrown);
+        if (c.req.header("accept")?.includes("text/html") !== true) return respondWithProblem(c, error, requestId);
         c.status(statusOf(error.code));
         return await showError(c, error, requestId);
       }

@@ -63,7 +63,7 @@ const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   503: "Service Unavailable",
 };
 
-/** How to come with a key. */
+/** How to come with a key. Browsers are not told of passwords: they would send them along to every form. */
 const CHALLENGE = 'Bearer realm="inturn"';
 
 /** How long a client that met a 429 or 503 should wait, unless the error knows better. */

@@ -1,6 +1,6 @@
 /** What is live can be paused, and says so when nothing new has come for a while. */
 (() => {
-  const STILL_MS = 6_000;
+  const STILL_MS = 9_000;
   const pause = document.querySelector("#pause");
   if (pause === null) return;
   let paused = false;

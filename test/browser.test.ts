@@ -1,0 +1,259 @@
+/**
+ * The dashboard in a real browser. Without Chromium these tests are left out, and say so by their names. Pictures of every
+ * page, light, dark and narrow, are kept in `.inturn/pictures`.
+ */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import axe, { type AxeResults } from "axe-core";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { startProcess } from "./support/process.ts";
+import { until } from "./support/until.ts";
+
+const PICTURES = join(import.meta.dirname, "..", ".inturn", "pictures");
+
+const executablePath = findChromium();
+const skip = executablePath === undefined ? "there is no Chromium on this machine" : false;
+let browser: Browser | undefined;
+after(async () => await browser?.close());
+
+/** Where a person finds it; `CHROMIUM` names another one. */
+function findChromium(): string | undefined {
+  if (process.env["CHROMIUM"] !== undefined) return process.env["CHROMIUM"];
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    try {
+      return execFileSync("which", [name], { encoding: "utf8" }).trim();
+    } catch {
+      // The next one.
+    }
+  }
+  return undefined;
+}
+
+/** A page of the dashboard, with what went wrong in it. */
+async function openPage(options: { dark?: boolean; narrow?: boolean } = {}): Promise<{ page: Page; faults: string[] }> {
+  browser ??= await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox"] });
+  const context = await browser.newContext({
+    viewport: options.narrow === true ? { width: 390, height: 844 } : { width: 1_280, height: 900 },
+    colorScheme: options.dark === true ? "dark" : "light",
+  });
+  const page = await context.newPage();
+  const faults: string[] = [];
+  page.setDefaultTimeout(15_000);
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
+  page.on("dialog", (dialog) => {
+    faults.push(`a dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  return { page, faults };
+}
+
+/** A server and a worker whose handler fails on poison until a file says that it is cured. */
+async function startSystem(db: TestDatabase) {
+  const cure = join(tmpdir(), `inturn-cure-${process.pid}-${Math.random()}`);
+  const handler = `${cure}.mjs`;
+  writeFileSync(
+    handler,
+    `import { existsSync } from "node:fs";
+    export default async (event) => {
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      if (event.data.poison && !existsSync(${JSON.stringify(cure)})) throw new TypeError("<img src=x onerror=alert(1)> is no amount");
+    };`,
+  );
+  const environment = {
+    DATABASE_URL: db.url,
+    PORT: "0",
+    INTURN_HANDLER: handler,
+    INTURN_ATTEMPTS_MAX: "2",
+    INTURN_BACKOFF_MS: "50",
+  };
+  const server = startProcess(["serve"], environment);
+  const worker = startProcess(["work"], environment);
+  const [{ url = "" }] = await Promise.all([server.ready, worker.ready]);
+  const post = async (events: unknown[]) => {
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(`${url}/v1/events`, { method: "POST", headers, body: JSON.stringify(events) });
+    assert.equal(response.status, 202);
+  };
+  return {
+    url,
+    post,
+    cure: () => writeFileSync(cure, ""),
+    async stop() {
+      assert.deepEqual(await Promise.all([server.stop(), worker.stop()]), [0, 0]);
+      for (const file of [handler, cure]) rmSync(file, { force: true });
+    },
+  };
+}
+
+const accountsOf = (count: number) => Array.from({ length: count }, (_, i) => `account-${String(i).padStart(3, "0")}`);
+
+/** Reads a tile of the overview. */
+async function tile(page: Page, name: string): Promise<string> {
+  return (await page.locator(".tile", { hasText: name }).locator("dd").innerText()).replaceAll(",", "");
+}
+
+test(
+  "the overview moves while events are handled; a poisoned account is found in two clicks, retried, and seen green",
+  { skip },
+  withDatabase(async (db) => {
+    const system = await startSystem(db);
+    const { page, faults } = await openPage();
+    await page.goto(system.url);
+    assert.equal(await tile(page, "Received, ever"), "0");
+    const events = accountsOf(50).flatMap((accountId) =>
+      Array.from({ length: 20 }, (_, n) => ({ accountId, data: { n } })),
+    );
+    await system.post(events);
+    await system.post([
+      { accountId: "poisoned", data: { n: 1 } },
+      {
+        accountId: "poisoned",
+        id: "evt-2",
+        type: "<script>alert(2)</script>",
+        data: { poison: true, text: "<script>alert(3)</script>" },
+      },
+      { accountId: "poisoned", data: { n: 3 } },
+    ]);
+    // Nobody reloads anything: the numbers come by themselves, and the charts move on.
+    await until("the overview has moved", async () => (await tile(page, "Received, ever")) === "1003");
+    await until("all but the poison is done", async () => (await tile(page, "Backlog")).startsWith("2 "));
+    const points = Number(await page.locator("#charts").getAttribute("data-count"));
+    await until(
+      "the charts move",
+      async () => Number(await page.locator("#charts").getAttribute("data-count")) > points,
+    );
+    assert.equal(await page.locator(".chart canvas").count(), 3);
+
+    // The first click.
+    await page.getByRole("link", { name: "poisoned" }).click();
+    const body = await page.locator("body").innerText();
+    assert.match(
+      body,
+      /Event 2 failed, attempt 2, blocked since .*TypeError: <img src=x onerror=alert\(1\)> is no amount/s,
+    );
+    assert.match(body, /<script>alert\(3\)<\/script>/);
+    system.cure();
+    // The second one opens the question, which is then answered.
+    await page.getByRole("button", { name: "Retry now" }).first().click();
+    await page.locator(":popover-open").getByLabel("Why?").fill("the handler was mended");
+    await page.locator(":popover-open").getByRole("button", { name: "Retry now" }).click();
+    await page.getByText("retry was carried out").waitFor();
+    await page.locator(".state.idle").waitFor();
+    assert.deepEqual(
+      await page
+        .locator("td .state")
+        .allInnerTexts()
+        .then((all) => all.map((text) => text.replace(/^\W+/, ""))),
+      ["processed", "processed", "processed"],
+    );
+    await page.getByRole("link", { name: "Overview" }).click();
+    await page.getByText("No account is blocked or retrying").waitFor();
+    assert.deepEqual(await db.query("select verb, why from inturn.operator_log"), [
+      { verb: "retry", why: "the handler was mended" },
+    ]);
+    assert.deepEqual(faults, []);
+    await page.context().close();
+    await system.stop();
+  }),
+);
+
+test(
+  "updates can be paused and resumed; a search narrows the accounts without a reload; the keyboard is enough",
+  { skip },
+  withDatabase(async (db) => {
+    const system = await startSystem(db);
+    await system.post(accountsOf(120).map((accountId) => ({ accountId, data: {} })));
+    const { page, faults } = await openPage();
+    await page.goto(system.url);
+    await page.getByRole("button", { name: "Pause" }).click();
+    const before = await tile(page, "Received, ever");
+    await system.post([{ accountId: "later", data: {} }]);
+    await until("the server knows", async () =>
+      (await fetch(system.url).then((answer) => answer.text())).includes("<dd>121</dd>"),
+    );
+    assert.equal(await tile(page, "Received, ever"), before);
+    await page.getByRole("button", { name: "Resume" }).click();
+    await until("the news has come", async () => (await tile(page, "Received, ever")) === "121");
+
+    await page.goto(`${system.url}/accounts`);
+    await page.keyboard.press("Tab");
+    assert.equal(await page.locator(":focus").innerText(), "Skip to the content");
+    assert.equal(await page.locator("tbody tr").count(), 50);
+    await page.getByLabel("Account begins with").fill("account-07");
+    await until("the list is narrowed", async () => (await page.locator("tbody tr").count()) === 10);
+    assert.match(page.url(), /search=account-07/);
+    await page.getByRole("link", { name: "account-075" }).press("Enter");
+    await page.getByRole("heading", { name: "account-075" }).waitFor();
+    await page.getByRole("button", { name: "Pause", exact: false }).last().press("Enter");
+    await page.locator(":popover-open").getByRole("button", { name: "Pause" }).press("Enter");
+    await page.locator(".state.paused").waitFor();
+    assert.deepEqual(faults, []);
+    await page.context().close();
+    await system.stop();
+  }),
+);
+
+const PAGES = {
+  overview: "/",
+  accounts: "/accounts",
+  account: "/accounts/poisoned",
+  lanes: "/lanes?lanes=50&seconds=0",
+  "dead-letters": "/dead-letters",
+  workers: "/workers",
+  results: "/results",
+};
+
+test(
+  "every page, light, dark and narrow, breaks no rule of accessibility, throws nothing, and has its picture taken",
+  { skip },
+  withDatabase(async (db) => {
+    mkdirSync(PICTURES, { recursive: true });
+    const system = await startSystem(db);
+    await system.post([
+      { accountId: "poisoned", data: { n: 1 } },
+      { accountId: "poisoned", data: { poison: true } },
+    ]);
+    await system.post(
+      accountsOf(40).flatMap((accountId, i) =>
+        Array.from({ length: 5 + (i % 9) }, (_, n) => ({ accountId, data: { n } })),
+      ),
+    );
+    await until("all but the poison is done", async () =>
+      (await fetch(system.url).then((answer) => answer.text())).includes("<dd>1 <small>events"),
+    );
+    await db.query(
+      "update inturn.events set outcome = 'dead', error = 'it was set aside' where account_id = 'account-001' and seq = 2",
+    );
+    await db.query("update inturn.accounts set dead = 1 where id = 'account-001'");
+    for (const look of [{}, { dark: true }, { narrow: true }]) {
+      const { page, faults } = await openPage(look);
+      for (const [name, path] of Object.entries(PAGES)) {
+        await page.goto(system.url + path);
+        if (name === "overview") await page.locator("#charts[data-count]").waitFor({ state: "attached" });
+        if (name === "lanes") await page.locator("#lanes[data-drawn]").waitFor();
+        const how = Object.keys(look)[0] ?? "light";
+        await page.screenshot({ path: join(PICTURES, `${name}-${how}.png`), fullPage: how === "narrow" });
+        assert.deepEqual(await violationsOn(page), [], `${name} ${how}`);
+        const wide = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth");
+        assert.ok(wide <= 0, `${name} ${how} is ${wide} pixels wider than the window`);
+      }
+      assert.deepEqual(faults, []);
+      await page.context().close();
+    }
+    await system.stop();
+  }),
+);
+
+/** What axe finds, in short. Its script comes past the page's own policy, which lets in none but ours. */
+async function violationsOn(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const run = 'axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] })';
+  const { violations } = await page.evaluate<AxeResults>(run);
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`.slice(0, 500));
+}
