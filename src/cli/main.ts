@@ -4,6 +4,7 @@
  */
 import { CommanderError } from "commander";
 import { InturnError } from "../errors/error.ts";
+import { flushSpans } from "../trace/tracer.ts";
 import { say } from "./output.ts";
 import { createProgram } from "./program.ts";
 
@@ -18,6 +19,7 @@ async function main(): Promise<void> {
   } catch (error) {
     process.exitCode = report(error);
   }
+  await flushSpans();
   // A handler may have left things open, a pool or a timer: they must not keep a worker alive that has stopped or failed.
   process.exit();
 }

@@ -20,6 +20,10 @@ export interface SendEvent {
   readonly time?: string;
   /** The seq that the event must get. */
   readonly expectedSeq?: number;
+  /** Where it comes from in a trace, as W3C Trace Context writes it: the handler's span goes on from there. */
+  readonly traceparent?: string | undefined;
+  /** What tracing systems carry along with the `traceparent`. */
+  readonly tracestate?: string | undefined;
 }
 
 /** How to send. */

@@ -7,6 +7,7 @@ import type { StoredEvent } from "../domain/event.ts";
 import { idempotencyKeyOf } from "../domain/lease.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
+import { type HandlerSpan, startHandlerSpan } from "../trace/handler-span.ts";
 import type { Handler, HandlerContext, HandlerEvent } from "./handler.ts";
 
 /** What to call the handler with. */
@@ -53,15 +54,20 @@ export function callHandler(options: CallOptions): Call {
   const { promise: ended, resolve } = Promise.withResolvers<CallEnd>();
   const signal = createLazySignal();
   const transaction = createTransaction(options.transact);
+  const span = startHandlerSpan(options);
   let interrupted = false;
   let timedOut: InturnError | undefined;
+  const finish = (end: CallEnd) => {
+    resolve(end);
+    span.end(end);
+  };
   const conclude = (end: CallEnd) => {
     clearTimeout(timer);
     const settled = transaction.settled();
     if (settled !== undefined && end.end === "failed") {
       options.log.warn({ err: end.error }, "the handler failed after its transaction had settled the event");
     }
-    resolve(settled === undefined ? end : { end: "settled", settled });
+    finish(settled === undefined ? end : { end: "settled", settled });
   };
   let timer = setTimeout(() => {
     timedOut = new InturnError("handler_timed_out", `the handler took longer than ${options.handlerTimeoutMs} ms`);
@@ -73,7 +79,7 @@ export function callHandler(options: CallOptions): Call {
     if (interrupted) return { end: "abandoned" };
     return { end: "failed", error: timedOut ?? error };
   };
-  void handle(options, signal, transaction)
+  void handle(options, signal, transaction, span)
     .then((): CallEnd => ({ end: "done" }), onFailed)
     .then(conclude);
   return {
@@ -82,13 +88,19 @@ export function callHandler(options: CallOptions): Call {
       interrupted = true;
       signal.abort(reason);
     },
-    abandon: () => resolve({ end: "abandoned" }),
+    abandon: () => finish({ end: "abandoned" }),
   };
 }
 
 /** A transaction that the handler did not wait for is waited for here; one that failed has left the event as it was. */
-async function handle(options: CallOptions, signal: LazySignal, transaction: OneTransaction): Promise<void> {
-  await options.handler(toHandlerEvent(options.event), createContext(options, signal, transaction));
+async function handle(
+  options: CallOptions,
+  signal: LazySignal,
+  transaction: OneTransaction,
+  span: HandlerSpan,
+): Promise<void> {
+  const event = toHandlerEvent(options.event);
+  await span.run(() => options.handler(event, createContext(options, signal, transaction)));
   await transaction.finished();
 }
 

@@ -10,7 +10,10 @@ export interface HandlerEvent {
   readonly type: string | null;
   /** What the sender posted as `data`. */
   readonly data: unknown;
-  /** What came with the event beside its data: the attributes of a CloudEvent (`source`, `subject`, extensions); else null. */
+  /**
+   * What came with the event beside its data: the attributes of a CloudEvent (`source`, `subject`, extensions), a webhook's
+   * `source`, and the `traceparent` and `tracestate` of a sender who traces; else null.
+   */
   readonly metadata: Readonly<Record<string, unknown>> | null;
   /** When it happened, if the sender said so. */
   readonly occurredAt: Date | null;

@@ -24,6 +24,7 @@ import { type Pages, type Reported, registerPages } from "./pages.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
+import { traceRequest } from "./trace.ts";
 import { createWebhookRoutes } from "./webhooks.ts";
 
 /** What the API stands on. */
@@ -54,9 +55,10 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createHealthRoutes(database),
   ];
   routes.push(createDescription(routes));
-  for (const { spec, access, handle } of routes) {
+  for (const { spec, access, handle, isTraced } of routes) {
     const path = spec.path.replaceAll(/\{(\w+)\}/g, ":$1");
-    register(app, { method: spec.method.toUpperCase(), path, access, handle });
+    const tracedAs = isTraced === true ? spec.path : undefined;
+    register(app, { method: spec.method.toUpperCase(), path, access, handle, tracedAs });
   }
   for (const [path, handle] of Object.entries(createDocsPages())) {
     register(app, { method: "GET", path, access: "open", handle: handle as Route["handle"] });
@@ -79,14 +81,17 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   return app;
 
   /** Nothing is reachable without a rule: who registers a handler says who may call it. */
-  function register(to: typeof app, route: { method: string; path: string; access: Access; handle: Route["handle"] }) {
-    const { access, handle } = route;
-    const guarded: Handler<ApiEnvironment> = (c) => {
+  function register(
+    to: typeof app,
+    route: { method: string; path: string; access: Access; handle: Route["handle"]; tracedAs?: string | undefined },
+  ) {
+    const { access, handle, tracedAs } = route;
+    const guarded: Route["handle"] = (c) => {
       refuseUnreadableAddress(c);
       const admitted = guard(c, access);
       return admitted === undefined ? handle(c) : admitted.then(() => handle(c));
     };
-    to.on(route.method, route.path, guarded);
+    to.on(route.method, route.path, tracedAs === undefined ? guarded : (c) => traceRequest(c, tracedAs, guarded));
   }
 }
 

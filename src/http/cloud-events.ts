@@ -8,7 +8,7 @@
 import { z } from "@hono/zod-openapi";
 import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
 import { check, checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } from "./event-schema.ts";
-import { type ReadEvents, refuseTooMany } from "./json-events.ts";
+import { type EventContext, type ReadEvents, refuseTooMany } from "./json-events.ts";
 import { parseJson, type Slice, sliceMember } from "./json-text.ts";
 import type { ApiContext } from "./route.ts";
 
@@ -59,44 +59,39 @@ export class CloudEvents {
   }
 
   /** Structured and batch mode. @throws InturnError `json_malformed` or `event_invalid` */
-  readJson(text: string, isBatch: boolean, accountId: string | undefined): ReadEvents {
+  readJson(text: string, isBatch: boolean, context: EventContext): ReadEvents {
     const body = parseJson(text);
     if (isBatch !== Array.isArray(body)) {
       throw eventInvalid([], isBatch ? "must be an array of CloudEvents" : "must be one CloudEvent");
     }
     if (!Array.isArray(body)) {
       const event = check(this.schema, body);
-      return { events: [this.#toNewEvent(event, sliceMember(text, "data")[0], [], accountId)], isBatch };
+      return { events: [this.#toNewEvent(event, sliceMember(text, "data")[0], [], context)], isBatch };
     }
     refuseTooMany(body.length, this.#limits);
     const slices = sliceMember(text, "data");
     const events = check(z.array(this.schema).min(1), body);
-    return { events: events.map((event, i) => this.#toNewEvent(event, slices[i], [i], accountId)), isBatch };
+    return { events: events.map((event, i) => this.#toNewEvent(event, slices[i], [i], context)), isBatch };
   }
 
   /** Binary mode: the attributes are headers, the body is the data. @throws InturnError as `readJson` */
-  readBinary(c: ApiContext, text: string, accountId: string | undefined): ReadEvents {
+  readBinary(c: ApiContext, text: string, context: EventContext): ReadEvents {
     const attributes: Record<string, string> = {};
     for (const [header, value] of Object.entries(c.req.header())) {
       if (header.startsWith(PREFIX)) attributes[header.slice(PREFIX.length)] = decodeHeader(header, value);
     }
     const event = check(this.schema, attributes);
-    if (text === "") return { events: [this.#toNewEvent(event, undefined, [], accountId)], isBatch: false };
+    if (text === "") return { events: [this.#toNewEvent(event, undefined, [], context)], isBatch: false };
     parseJson(text);
     // The whole body is the data: as the only member of an object it is cut out, and measured, like any other.
     const [data] = sliceMember(`{"data":${text}}`, "data");
     event.datacontenttype = c.req.header("content-type");
-    return { events: [this.#toNewEvent(event, data, [], accountId)], isBatch: false };
+    return { events: [this.#toNewEvent(event, data, [], context)], isBatch: false };
   }
 
-  #toNewEvent(
-    event: CloudEvent,
-    data: Slice | undefined,
-    path: readonly number[],
-    known: string | undefined,
-  ): NewEvent {
+  #toNewEvent(event: CloudEvent, data: Slice | undefined, path: readonly number[], context: EventContext): NewEvent {
     const { data: _parsed, data_base64: base64, type, time, ...attributes } = event;
-    const accountId = known ?? event.partitionkey ?? event.subject;
+    const accountId = context.accountId ?? event.partitionkey ?? event.subject;
     if (accountId === undefined) {
       throw eventInvalid([...path, "partitionkey"], "is required, or a subject: it names the account");
     }
@@ -113,7 +108,8 @@ export class CloudEvents {
       type,
       id,
       occurredAt: time ?? null,
-      metadata: JSON.stringify({ ...attributes, ...encoding }),
+      // A traceparent that is none gives way to the request's, and takes its tracestate with it.
+      metadata: JSON.stringify({ ...attributes, ...encoding, ...context.trace.contextFor(attributes) }),
       expectedSeq: null,
     };
   }

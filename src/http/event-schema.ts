@@ -4,6 +4,8 @@
 import { z } from "@hono/zod-openapi";
 import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
+import type { RequestTrace } from "../trace/request-trace.ts";
+import { isTracestate, TRACEPARENT, TRACESTATE_LENGTH_MAX } from "../trace/trace-context.ts";
 import { pointerTo, type Slice } from "./json-text.ts";
 
 /** How much one request may carry. */
@@ -31,6 +33,13 @@ export const timeSchema = z.iso
   .datetime({ offset: true })
   .refine((time) => !/^0000|[+-](?:1[6-9]|2\d):\d\d$/.test(time), "must be a time that PostgreSQL knows");
 
+const traceparentSchema = z.string().regex(TRACEPARENT, "must be a traceparent as W3C Trace Context has it");
+
+const tracestateSchema = z
+  .string()
+  .max(TRACESTATE_LENGTH_MAX)
+  .refine(isTracestate, "must be a tracestate as W3C Trace Context has it");
+
 /** The schema of one event. */
 export type EventSchema = ReturnType<typeof createEventSchema>;
 
@@ -53,6 +62,13 @@ export function createEventSchema(limits: IngestLimits, accountIs: "needed" | "k
       }),
       time: timeSchema.optional().openapi({ description: "When it happened." }),
       expectedSeq: z.int().min(1).optional().openapi({ description: "The seq that the event must get; else 409." }),
+      traceparent: traceparentSchema.optional().openapi({
+        description: "W3C Trace Context: where the event comes from in a trace; without it, the request's.",
+        example: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      }),
+      tracestate: tracestateSchema
+        .optional()
+        .openapi({ description: "What tracing systems carry along with the traceparent." }),
     })
     .openapi(accountIs === "needed" ? "NewEvent" : "NewAccountEvent", {
       required: ["data", ...(accountIs === "needed" ? ["accountId"] : [])],
@@ -92,12 +108,19 @@ export function eventInvalid(path: readonly PropertyKey[], message: string): Int
  * @param options.path of the event in the body, for faults
  * @param options.accountId of the path, where it names one
  * @param options.id for an event without one
+ * @param options.trace of the request
  * @throws InturnError `event_invalid`
  */
 export function toNewEvent(
   event: CheckedEvent,
   data: Slice | undefined,
-  options: { path: readonly PropertyKey[]; accountId: string | undefined; id: string | null; limits: IngestLimits },
+  options: {
+    path: readonly PropertyKey[];
+    accountId: string | undefined;
+    id: string | null;
+    trace: RequestTrace;
+    limits: IngestLimits;
+  },
 ): NewEvent {
   const { path, limits } = options;
   const accountId = options.accountId ?? event.accountId;
@@ -105,13 +128,17 @@ export function toNewEvent(
   if (event.accountId !== undefined && event.accountId !== accountId) {
     throw eventInvalid([...path, "accountId"], "is not the account that the path names");
   }
+  if (event.tracestate !== undefined && event.traceparent === undefined) {
+    throw eventInvalid([...path, "tracestate"], "needs a traceparent beside it");
+  }
+  const place = options.trace.contextFor(event);
   return {
     accountId,
     data: checkDepth(data ?? { text: "null", depth: 0 }, path, limits),
     type: event.type ?? null,
     id: event.id ?? options.id,
     occurredAt: event.time ?? null,
-    metadata: null,
+    metadata: place === undefined ? null : JSON.stringify(place),
     expectedSeq: event.expectedSeq ?? null,
   };
 }

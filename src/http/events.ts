@@ -15,6 +15,7 @@ import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { NDJSON_TYPES, ndjsonAnswerSchema, takeLines } from "./ndjson.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { ApiContext, Route } from "./route.ts";
+import { traceHeadersSchema } from "./trace.ts";
 
 /** The answer for one stored event. */
 export const appendedSchema = z
@@ -64,6 +65,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
       },
       codes: CODES,
       access: "ingest",
+      isTraced: true,
       handle: (c) => postEvents(c, door, undefined),
     },
     {
@@ -76,6 +78,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
       },
       codes: CODES,
       access: "ingest",
+      isTraced: true,
       handle: (c) => postEvents(c, door, check(pathSchema, { accountId: c.req.param("id") }).accountId),
     },
   ];
@@ -114,7 +117,7 @@ function describe(
     tags: ["Events"],
     request: {
       ...(params !== undefined && { params }),
-      headers: z.object({
+      headers: traceHeadersSchema.extend({
         "Idempotency-Key": z
           .string()
           .max(202)
@@ -149,7 +152,7 @@ function describe(
 async function postEvents(c: ApiContext, door: Door, accountId: string | undefined): Promise<Response> {
   refuseEncoding(c);
   const type = mediaTypeOf(c);
-  const context = { accountId, idempotencyKey: readIdempotencyKey(c) };
+  const context = { accountId, idempotencyKey: readIdempotencyKey(c), trace: c.get("trace") };
   if (NDJSON_TYPES.includes(type)) {
     const { appender, rates, log, json: reader } = door;
     // A key's share for a second is the most that one batch may have.
@@ -172,13 +175,12 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
 /** What reads a body of this type. @throws InturnError `media_type_unsupported` */
 function readerFor(c: ApiContext, type: string, door: Door, context: EventContext): (text: string) => ReadEvents {
   const { json, cloudEvents } = door;
-  const { accountId } = context;
-  if (type === CLOUD_EVENT_TYPES.one) return (text) => cloudEvents.readJson(text, false, accountId);
-  if (type === CLOUD_EVENT_TYPES.batch) return (text) => cloudEvents.readJson(text, true, accountId);
+  if (type === CLOUD_EVENT_TYPES.one) return (text) => cloudEvents.readJson(text, false, context);
+  if (type === CLOUD_EVENT_TYPES.batch) return (text) => cloudEvents.readJson(text, true, context);
   if (isBinaryMode(c)) {
     const isEmpty = c.req.header("content-type") === undefined;
     if (isEmpty || type === "application/json" || type.endsWith("+json")) {
-      return (text) => cloudEvents.readBinary(c, text, accountId);
+      return (text) => cloudEvents.readBinary(c, text, context);
     }
   } else if (type === "application/json") return (text) => json.read(text, context);
   throw unsupportedType(c, ["application/json", NDJSON_TYPES[0] ?? "", ...Object.values(CLOUD_EVENT_TYPES)]);

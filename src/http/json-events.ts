@@ -3,6 +3,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import type { NewEvent } from "../domain/event.ts";
+import type { RequestTrace } from "../trace/request-trace.ts";
 import {
   check,
   createEventSchema,
@@ -25,6 +26,7 @@ export interface EventContext {
   readonly accountId: string | undefined;
   /** For events without an id of their own. */
   readonly idempotencyKey: string | undefined;
+  readonly trace: RequestTrace;
 }
 
 /** Reads documents under these limits. */
@@ -50,10 +52,10 @@ export class JsonEvents {
   read(text: string, context: EventContext): ReadEvents {
     const body = parseJson(text);
     const { one, many } = this.#schemas[context.accountId === undefined ? "needed" : "known"];
-    const { accountId, idempotencyKey } = context;
+    const { accountId, idempotencyKey, trace } = context;
     const limits = this.#limits;
     if (!Array.isArray(body)) {
-      const options = { path: [], accountId, id: idempotencyKey ?? null, limits };
+      const options = { path: [], accountId, id: idempotencyKey ?? null, trace, limits };
       return { events: [toNewEvent(check(one, body), sliceMember(text, "data")[0], options)], isBatch: false };
     }
     refuseTooMany(body.length, limits);
@@ -61,7 +63,7 @@ export class JsonEvents {
     const slices = sliceMember(text, "data");
     const events = checked.map((event, i) => {
       const id = idempotencyKey === undefined ? null : `${idempotencyKey}:${i}`;
-      return toNewEvent(event, slices[i], { path: [i], accountId, id, limits });
+      return toNewEvent(event, slices[i], { path: [i], accountId, id, trace, limits });
     });
     return { events, isBatch: true };
   }

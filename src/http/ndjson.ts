@@ -74,6 +74,7 @@ async function* answerLines(
   context: EventContext,
   options: StreamOptions,
 ): AsyncGenerator<string, void> {
+  const close = c.get("trace").keepOpen();
   let isFirst = true;
   try {
     for await (const lines of readLines(c, options.limits)) {
@@ -96,6 +97,8 @@ async function* answerLines(
   } catch (error) {
     if (isFirst) throw error;
     yield answerFailure(null, error, options.log);
+  } finally {
+    close();
   }
 }
 

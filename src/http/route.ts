@@ -3,15 +3,17 @@ import type { RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Caller, Scope } from "../domain/access.ts";
 import type { ErrorCode } from "../errors/error.ts";
+import type { RequestTrace } from "../trace/request-trace.ts";
 
 /** Who may call an operation: a key with this scope, anybody, or who signs the body. */
 export type Access = Scope | "open" | "signed";
 
-/** What a request carries: node's own objects, and who sends it, once that is known. */
+/** What a request carries: node's own objects, who sends it, once that is known, and its trace, where its route is traced. */
 export interface ApiEnvironment {
   Bindings: HttpBindings;
   Variables: {
     caller: Caller;
+    trace: RequestTrace;
     /** What the proxy in front of the server puts before every path; empty without one. */
     basePath: string;
     /** Of pages: what their forms carry, so that no other site can send them. */
@@ -30,5 +32,7 @@ export interface Route {
   /** The codes of the errors that it may answer with, beside those that any request may meet. */
   readonly codes: readonly ErrorCode[];
   readonly access: Access;
+  /** Whether its requests have a trace: those do that bring events. */
+  readonly isTraced?: true;
   readonly handle: (c: ApiContext) => Promise<Response> | Response;
 }

@@ -15,6 +15,7 @@ import { appendedSchema } from "./events.ts";
 import { parseJson, sliceMember } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import type { ApiContext, Route } from "./route.ts";
+import { traceHeadersSchema } from "./trace.ts";
 
 /** What the route stands on. */
 export interface WebhookOptions {
@@ -42,7 +43,7 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         tags: ["Events"],
         request: {
           params: z.object({ source: z.string() }),
-          headers: signatureHeadersSchema,
+          headers: traceHeadersSchema.extend(signatureHeadersSchema.shape),
           body: {
             required: true,
             content: {
@@ -71,6 +72,7 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         "database_not_migrated",
       ],
       access: "signed",
+      isTraced: true,
       handle: (c) => postWebhook(c, options),
     },
   ];
@@ -92,8 +94,9 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
     // An unknown source and a wrong signature are answered alike, and take as long: names of sources are not to be found out.
     const isSigned = (source?.secrets ?? [NOBODYS_SECRET]).some((secret) => fits(secret, bytes, headers));
     if (source === undefined || !isSigned) throw signatureInvalid();
-    const event = toNewEvent(decodeUtf8(bytes), { name, ...source }, headers["webhook-id"] ?? "", limits);
-    const [appended] = await appendEvents(appender, [event], false);
+    const event = toNewEvent(decodeUtf8(bytes), source, headers["webhook-id"] ?? "", limits);
+    const metadata = JSON.stringify({ source: name, ...c.get("trace").context });
+    const [appended] = await appendEvents(appender, [{ ...event, metadata }], false);
     return c.json(appended, 202);
   });
 }
@@ -125,10 +128,10 @@ function fits(secret: string, bytes: Uint8Array, headers: Record<string, string>
 
 function toNewEvent(
   text: string,
-  source: { name: string; accountPointer: string },
+  source: { accountPointer: string },
   id: string,
   limits: IngestLimits,
-): NewEvent {
+): Omit<NewEvent, "metadata"> {
   const body = parseJson(text);
   const { type, timestamp } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
   const idChecked = lineSchema(limits.idLengthMax).safeParse(id);
@@ -142,7 +145,6 @@ function toNewEvent(
     type: typeChecked.success ? typeChecked.data : null,
     id,
     occurredAt: timeChecked.success ? timeChecked.data : null,
-    metadata: JSON.stringify({ source: source.name }),
     expectedSeq: null,
   };
 }
