@@ -30,6 +30,14 @@ export function printTable(heading: readonly string[], rows: readonly (readonly 
   }
 }
 
+/** Characters of a stranger's text in a row. */
+const SHOWN_LENGTH_MAX = 80;
+
+/** A stranger's text in one line, without what a terminal would obey. */
+export function oneLine(text: string): string {
+  return text.slice(0, SHOWN_LENGTH_MAX).replaceAll(/[\s\p{C}]+/gu, " ");
+}
+
 /** A number with thousands separated. */
 export function formatNumber(value: number): string {
   return Math.round(value).toLocaleString("en");

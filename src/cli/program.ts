@@ -2,6 +2,7 @@
  * The program: every command with its flags. main.ts runs it; tests and docs read it.
  */
 import { Command } from "commander";
+import { createAccountsCommand } from "./accounts.ts";
 import { createDemoCommand } from "./demo.ts";
 import { createKeysCommand } from "./keys.ts";
 import { createLoadCommand } from "./load.ts";
@@ -11,6 +12,7 @@ import { createPruneCommand } from "./prune.ts";
 import { createServeCommand } from "./serve.ts";
 import { createSourcesCommand } from "./sources.ts";
 import { createStartCommand } from "./start.ts";
+import { createStatusCommand } from "./status.ts";
 import { createVerifyCommand } from "./verify.ts";
 import { createWorkCommand } from "./work.ts";
 
@@ -22,6 +24,8 @@ const COMMANDS = [
   createMigrateCommand,
   createLoadCommand,
   createVerifyCommand,
+  createStatusCommand,
+  createAccountsCommand,
   createPruneCommand,
   createKeysCommand,
   createSourcesCommand,

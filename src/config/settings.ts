@@ -165,7 +165,7 @@ export function describeSettings(): { variable: string; description: string; def
   return Object.values(SETTINGS).map(({ variable, description, schema }) => ({
     variable,
     description,
-    default: String(schema.parse(undefined) ?? "none"),
+    default: String(schema.parse(undefined) ?? "") || "none",
   }));
 }
 

@@ -7,9 +7,10 @@ import { type EventResult, findEvent, listEvents } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
+import { formatDuration } from "../domain/duration.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
-import { count, duration, timeOfDay } from "./format.ts";
+import { count, timeOfDay } from "./format.ts";
 import { drawLane } from "./lane.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
 import {
@@ -92,7 +93,7 @@ function summary(account: AccountResult): Markup {
     ["Events", count(events)],
     ["Processed", count(processed)],
     ["Waiting", count(pending)],
-    ["Oldest waits for", oldestPendingSeconds === null ? "–" : duration(oldestPendingSeconds * 1_000)],
+    ["Oldest waits for", oldestPendingSeconds === null ? "–" : formatDuration(oldestPendingSeconds * 1_000)],
     ["Dead letters", dead === 0 ? "none" : html`<span class="bad">${count(dead)}</span>`],
   ];
   return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
@@ -137,9 +138,9 @@ function eventsTable(c: PageContext, account: AccountResult, events: readonly Ev
 <td class="number">${event.seq}</td>
 <td>${stateBadge(event.seq === account.headSeq && account.state === "blocked" ? "blocked" : event.state)}</td>
 <td>${timeOfDay(event.receivedAt)}</td>
-<td class="number">${duration(event.waitMs)}</td>
+<td class="number">${formatDuration(event.waitMs)}</td>
 <td>${timeOfDay(event.startedAt)}</td>
-<td class="number">${duration(event.durationMs)}</td>
+<td class="number">${formatDuration(event.durationMs)}</td>
 <td>${timeOfDay(event.processedAt)}</td>
 <td class="number">${event.attempts}</td>
 <td>${event.type ?? "–"}</td>

@@ -5,8 +5,9 @@ import { html } from "hono/html";
 import type { Database } from "../db/pool.ts";
 import type { ShownState } from "../db/pulse.ts";
 import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/urgency.ts";
+import { formatDuration } from "../domain/duration.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
-import { ago, count, duration } from "./format.ts";
+import { ago, count } from "./format.ts";
 import {
   accountPath,
   type DashboardPage,
@@ -105,7 +106,7 @@ function accountsTable(c: PageContext, accounts: readonly UrgentAccount[]): Mark
 <td>${stateBadge(account.state)}</td>
 <td>${ago(account.since)} ago</td>
 <td class="number">${count(account.pending)}</td>
-<td class="number">${account.oldestPendingSeconds === null ? "–" : duration(account.oldestPendingSeconds * 1_000)}</td>
+<td class="number">${account.oldestPendingSeconds === null ? "–" : formatDuration(account.oldestPendingSeconds * 1_000)}</td>
 <td class="number">${account.attempts === 0 ? "–" : account.attempts}</td>
 <td class="number">${account.dead === 0 ? "–" : html`<span class="bad">${count(account.dead)}</span>`}</td>
 <td class="number">${count(account.events)}</td>

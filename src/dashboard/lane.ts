@@ -3,7 +3,7 @@
  */
 import { html } from "hono/html";
 import type { EventResult } from "../db/pages.ts";
-import { duration } from "./format.ts";
+import { formatDuration } from "../domain/duration.ts";
 import type { Markup } from "./view.ts";
 
 const WIDTH = 1_000;
@@ -46,7 +46,7 @@ export function drawLane(events: readonly EventResult[], nowMs: number): Markup 
   return html`<svg class="lane" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="Timeline of ${rows.length} events; the list below holds the same times">
 ${marks.map(
   (ms) => html`<line class="axis" x1="${x(ms).toFixed(1)}" x2="${x(ms).toFixed(1)}" y1="${AXIS - 4}" y2="${height}"/>
-<text x="${x(ms).toFixed(1)}" y="12" text-anchor="middle">+${duration(ms - firstMs)}</text>`,
+<text x="${x(ms).toFixed(1)}" y="12" text-anchor="middle">+${formatDuration(ms - firstMs)}</text>`,
 )}
 ${rows.map((row, i) => drawRow(row, AXIS + i * ROW, x))}
 </svg>`;
@@ -68,10 +68,10 @@ function drawRow({ event, receivedMs, startedMs, endedMs }: Row, y: number, x: (
   const isSettled = event.processedAt !== null;
   const run = startedMs === null ? html`` : bar(isSettled ? kindOf(state) : "head", startedMs, endedMs, BAR);
   const tries = attempts > 1 ? ` · ${attempts} attempts` : "";
-  return html`<g><title>seq ${seq}: ${state}, waited ${duration(waitMs)}, ran ${duration(durationMs)}${tries}</title>
+  return html`<g><title>seq ${seq}: ${state}, waited ${formatDuration(waitMs)}, ran ${formatDuration(durationMs)}${tries}</title>
 <text x="${LEFT - 8}" y="${y + 13}" text-anchor="end">${seq}</text>
 ${bar("wait", receivedMs, startedMs ?? endedMs, 4)}${run}
-<text x="${(x(endedMs) + 6).toFixed(1)}" y="${y + 13}">${isSettled ? duration(durationMs) : state}${attempts > 1 ? ` ×${attempts}` : ""}</text></g>`;
+<text x="${(x(endedMs) + 6).toFixed(1)}" y="${y + 13}">${isSettled ? formatDuration(durationMs) : state}${attempts > 1 ? ` ×${attempts}` : ""}</text></g>`;
 }
 
 function kindOf(state: string): string {

@@ -6,8 +6,9 @@ import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
 import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/urgency.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
+import { formatDuration } from "../domain/duration.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
-import { ago, count, duration } from "./format.ts";
+import { ago, count } from "./format.ts";
 import { type DashboardPage, lookAt, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
 import { workersTable } from "./workers.ts";
 
@@ -90,8 +91,11 @@ function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerA
     ["Received per second", point === undefined ? "–" : count(point[1])],
     ["Processed per second", point === undefined ? "–" : count(point[2])],
     ["Backlog", html`${count(pulse.backlog)} <small>events</small>`],
-    ["Oldest pending", oldestPendingSeconds === null ? "none" : duration(oldestPendingSeconds * 1_000)],
-    ["Wait, p50 / p95", waitMs === null ? "–" : html`${duration(waitMs.p50)} <small>/ ${duration(waitMs.p95)}</small>`],
+    ["Oldest pending", oldestPendingSeconds === null ? "none" : formatDuration(oldestPendingSeconds * 1_000)],
+    [
+      "Wait, p50 / p95",
+      waitMs === null ? "–" : html`${formatDuration(waitMs.p50)} <small>/ ${formatDuration(waitMs.p95)}</small>`,
+    ],
     ["In hand", html`${count(inHand)} <small>accounts</small>`],
     ["Received, ever", count(pulse.received)],
     [

@@ -1,7 +1,8 @@
 import { html } from "hono/html";
 import type { Database } from "../db/pool.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
-import { count, duration, timeOfDay } from "./format.ts";
+import { formatDuration } from "../domain/duration.ts";
+import { count, timeOfDay } from "./format.ts";
 import { type DashboardPage, freshPart, lookAt, type Markup, pauseButton, showPage, table } from "./view.ts";
 
 const WORKERS_MAX = 500;
@@ -39,8 +40,8 @@ export function workersTable(workers: readonly WorkerAtWork[]): Markup {
 <td class="number">${worker.pid}</td>
 <td><meter min="0" max="${worker.concurrency}" value="${worker.inHand}" aria-label="Accounts in hand">${worker.inHand}</meter> ${count(worker.inHand)} of ${count(worker.concurrency)}</td>
 <td>${worker.leaseSecondsLeft > 0 ? html`<span class="good">✓ alive</span>` : html`<span class="bad">✗ silent: its accounts go to others</span>`}</td>
-<td class="number">${duration(worker.renewedSecondsAgo * 1_000)} ago</td>
-<td class="number">${worker.leaseSecondsLeft > 0 ? duration(worker.leaseSecondsLeft * 1_000) : "–"}</td>
+<td class="number">${formatDuration(worker.renewedSecondsAgo * 1_000)} ago</td>
+<td class="number">${worker.leaseSecondsLeft > 0 ? formatDuration(worker.leaseSecondsLeft * 1_000) : "–"}</td>
 <td>${timeOfDay(worker.startedAt)}</td>
 <td><code>${worker.id.slice(0, 8)}</code></td>
 </tr>`,

@@ -2,7 +2,7 @@
  * The HTTP API. It knows the database's doors and views, and nothing of workers.
  */
 import { randomUUID } from "node:crypto";
-import { type Handler, Hono } from "hono";
+import { Hono } from "hono";
 import { getPath } from "hono/utils/url";
 import type { Database } from "../db/pool.ts";
 import type { Appender } from "../engine/append.ts";
