@@ -68,7 +68,13 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "drain",
     what: "2 workers settle a backlog, no-op handler",
     events: 100_000,
-    measure: measureDrain,
+    measure: (url, events) => measureDrain(url, events, 0),
+  },
+  {
+    name: "drain-watched",
+    what: "as drain, while ten browsers look at the live overview",
+    events: 100_000,
+    measure: (url, events) => measureDrain(url, events, 10),
   },
   {
     name: "end-to-end",
@@ -125,7 +131,7 @@ async function measureEcho(events: number): Promise<Measurement> {
   }
 }
 
-async function measureDrain(url: string, events: number): Promise<Measurement> {
+async function measureDrain(url: string, events: number, viewers: number): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
     for (let start = 0; start < events; start += 1_000) {
@@ -134,13 +140,21 @@ async function measureDrain(url: string, events: number): Promise<Measurement> {
       await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
     }
     const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2, say: () => undefined });
+    const watching = Array.from({ length: viewers }, () => look(`${fleet.url}/live`));
     try {
       await untilSettled(client, events);
     } finally {
       await fleet.stop();
     }
+    await Promise.all(watching);
     return await readSpan(client, "min(started_at)");
   });
+}
+
+/** Reads a live page to its end, as a browser would. */
+async function look(url: string): Promise<void> {
+  const { body } = await fetch(url);
+  for await (const _ of body ?? []);
 }
 
 async function measureEndToEnd(url: string, events: number): Promise<Measurement> {

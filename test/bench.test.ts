@@ -16,7 +16,17 @@ test(
     const rows = JSON.parse(stdout) as { scenario: string; eventsPerSecond: number }[];
     assert.deepEqual(
       rows.map((row) => row.scenario),
-      ["ingest-500", "ingest-1", "ingest-500-keys", "ingest-1-keys", "echo", "drain", "end-to-end", "queue-name"],
+      [
+        "ingest-500",
+        "ingest-1",
+        "ingest-500-keys",
+        "ingest-1-keys",
+        "echo",
+        "drain",
+        "drain-watched",
+        "end-to-end",
+        "queue-name",
+      ],
     );
     for (const row of rows) assert.ok(row.eventsPerSecond > 0, row.scenario);
   }),

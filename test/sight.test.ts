@@ -81,14 +81,14 @@ test(
     const [first, second] = await Promise.all([watch.latest(), watch.latest()]);
     assert.equal(first, second);
     assert.equal(await watch.latest(), first);
-    const asked = texts.length;
+    assert.equal(texts.length, 4);
     const heard = new Promise((resolve) => watch.listen(resolve));
     const running = watch.run();
-    await heard;
-    assert.equal(texts.length, asked);
-    const next = await new Promise((resolve) => watch.listen(resolve));
+    const next = await heard;
     assert.notEqual(next, first);
-    assert.equal(watch.history.length, 2);
+    assert.equal(await watch.latest(), next);
+    assert.deepEqual(watch.history, [first, next]);
+    assert.equal(texts.length, 8);
     watch.close();
     await running;
   }),

@@ -17,6 +17,9 @@ const INTERVAL_MS = 1_000;
  */
 const REST = { perWork: 25, msMax: 4_000 };
 
+/** While the watch runs, a reading that is late by less than this is still the latest. */
+const LATE_MS_MAX = 5_000;
+
 /** Readings that are remembered, for the charts: ten minutes of them. */
 const HISTORY_MAX = 600;
 
@@ -28,6 +31,7 @@ export class PulseWatch {
   readonly #history: Pulse[] = [];
   #reading: Promise<Pulse> | undefined;
   #dueMs = Number.NEGATIVE_INFINITY;
+  #isRunning = false;
 
   constructor(database: Database) {
     this.#database = database;
@@ -38,12 +42,14 @@ export class PulseWatch {
     return this.#history;
   }
 
-  /** The last reading, or a new one when that is due. Rejects while the database cannot be read. */
+  /**
+   * The last reading; a new one when that is due and nobody takes it. While the watch runs only the first caller waits for one,
+   * and those who come when the database has been away for a while: then it rejects.
+   */
   async latest(): Promise<Pulse> {
     const last = this.#history.at(-1);
-    if (last !== undefined && performance.now() < this.#dueMs) return last;
-    this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
-    return await this.#reading;
+    const mayBeLateMs = this.#isRunning ? LATE_MS_MAX : 0;
+    return last !== undefined && performance.now() < this.#dueMs + mayBeLateMs ? last : await this.#readOnce();
   }
 
   /** Calls the listener after every reading, until the function that comes back is called. */
@@ -55,18 +61,24 @@ export class PulseWatch {
   /** Reads on and on; resolves when it is closed. */
   async run(): Promise<void> {
     const { signal } = this.#closing;
+    this.#isRunning = true;
     while (!signal.aborted) {
-      const pulse = await this.latest().catch(() => undefined);
+      const pulse = await this.#readOnce().catch(() => undefined);
       for (const listener of this.#listeners) listener(pulse);
-      // A timer may come a moment early: then the next reading would be this one again.
-      const waitMs = pulse === undefined ? INTERVAL_MS : this.#dueMs - performance.now() + 1;
-      await sleep(Math.max(0, waitMs), undefined, { signal }).catch(() => undefined);
+      const waitMs = pulse === undefined ? INTERVAL_MS : Math.max(0, this.#dueMs - performance.now());
+      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
     }
+    this.#isRunning = false;
   }
 
   /** Ends the reading. */
   close(): void {
     this.#closing.abort();
+  }
+
+  async #readOnce(): Promise<Pulse> {
+    this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
+    return await this.#reading;
   }
 
   async #read(): Promise<Pulse> {
