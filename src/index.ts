@@ -24,6 +24,7 @@ export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts"
 export { type ErrorCode, InturnError } from "./errors/error.ts";
 export { DoNotRetryError, RetryAtError } from "./errors/retry.ts";
 export { createLog } from "./log/log.ts";
-export { type Api, startApi } from "./service/api.ts";
+export { startApi } from "./service/api.ts";
+export type { Listening } from "./service/listen.ts";
 export { type RunningWorker, startWorker } from "./service/work.ts";
 export type { EventTypes } from "./worker/handler-module.ts";

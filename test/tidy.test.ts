@@ -10,7 +10,7 @@ import { test } from "node:test";
 const LAYERS = [
   ["errors"],
   ["domain"],
-  ["config", "log", "trace"],
+  ["config", "log", "trace", "metrics"],
   ["db"],
   ["engine"],
   ["worker", "http", "dashboard", "client"],

@@ -45,7 +45,7 @@ export function createWorkCommand(): Command {
         if (database === undefined) return;
         const options = { settings, databaseUrl: database.url, log, signal: stop };
         worker = await unlessStopped(stop, startWorker(options));
-        process.send?.({ ready: true } satisfies ReadyMessage);
+        process.send?.({ ready: true, url: worker?.metricsUrl } satisfies ReadyMessage);
         await untilAborted(stop);
         await worker?.stop();
       } finally {

@@ -33,6 +33,12 @@ const SETTINGS = {
     description: "the address the HTTP API listens on",
   },
   port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
+  metricsPort: {
+    variable: "INTURN_METRICS_PORT",
+    schema: wholeNumber(0, 65_535).optional(),
+    description:
+      "the port on which a worker serves `/metrics`, 0 for a free one; `start` adds 1 for each further worker",
+  },
   basePath: {
     variable: "INTURN_BASE_PATH",
     schema: z

@@ -6,7 +6,7 @@ export interface Settlement {
   readonly accountId: string;
   readonly epoch: number;
   readonly seq: number;
-  readonly outcome: Outcome;
+  readonly outcome: Exclude<Outcome, "skipped">;
   /** Why it was set aside; null when it was processed. */
   readonly error: string | null;
   /** How often its handler was started. */

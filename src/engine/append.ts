@@ -4,6 +4,7 @@ import type { Database } from "../db/pool.ts";
 import { APPEND_EVENTS_MAX, type Appended, type NewEvent } from "../domain/event.ts";
 import { isBadData, isLocked } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { ApiMetrics } from "../metrics/api-metrics.ts";
 import { type Backlog, watchBacklog } from "./backlog.ts";
 import { GroupCommit } from "./group-commit.ts";
 
@@ -41,7 +42,11 @@ const LOCKED_MS_MAX = 5_000;
 const LOCKED_REQUESTS_MAX = 5_000;
 
 /** Creates an appender over a pool. */
-export function createAppender(database: Database, limits: PendingLimits): Appender {
+export function createAppender(
+  database: Database,
+  limits: PendingLimits,
+  metrics: ApiMetrics = new ApiMetrics(),
+): Appender {
   const backlog = watchBacklog(database);
   const group = new GroupCommit<readonly NewEvent[], AppendAnswer>({
     weightMax: APPEND_EVENTS_MAX,
@@ -54,7 +59,10 @@ export function createAppender(database: Database, limits: PendingLimits): Appen
       waitMsMax: LOCKED_MS_MAX,
       itemsMax: LOCKED_REQUESTS_MAX,
     },
-    commit: (requests) => appendRequests(database, requests, limits),
+    commit: (requests) => {
+      metrics.appendBatch(requests.reduce((events, request) => events + request.length, 0));
+      return appendRequests(database, requests, limits);
+    },
   });
   return {
     async append(events) {
@@ -65,6 +73,7 @@ export function createAppender(database: Database, limits: PendingLimits): Appen
       const answer = await group.submit(events);
       if ("refusal" in answer) throw toError(answer.refusal, limits);
       backlog.grew(events.length);
+      metrics.accepted(answer.appended);
       return answer.appended;
     },
   };

@@ -8,6 +8,7 @@ import type { StoredEvent } from "../domain/event.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import { shouldYield } from "../domain/turn.ts";
 import type { Log } from "../log/log.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { Call } from "./call.ts";
 import type { Handler } from "./handler.ts";
 import type { Ledger } from "./ledger.ts";
@@ -21,6 +22,7 @@ export interface TurnOptions {
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;
   readonly log: Log;
+  readonly metrics?: WorkerMetrics;
   /** Whether accounts wait for a place in this worker. */
   readonly isCrowded: () => boolean;
   /** Resolves when the worker's lease is known to be good; undefined when it is. No handler starts before. */
@@ -88,19 +90,25 @@ export function settlementOf(turn: Turn, event: StoredEvent, timing: Timing): Se
 }
 
 /** Takes note of a settle's answer. Returns whether the turn goes on. */
-export function goesOn(turn: Turn, settled: Settled | undefined, seq: number): boolean {
+export function goesOn(turn: Turn, settled: Settled | undefined, event: StoredEvent, settlement: Settlement): boolean {
   if (settled === undefined) {
+    turn.metrics?.lostLease();
     turn.log.warn(
-      { ...leaseOf(turn), seq },
+      { ...leaseOf(turn), seq: event.seq },
       "lease lost: another worker took the account over; the event will be handled again",
     );
     return false;
   }
+  turn.metrics?.settled(settlement.outcome, waitSecondsOf(event, settlement));
   turn.events += 1;
   turn.attempt = 1;
   turn.attemptsForgiven = 0;
   turn.heard = hear(settled.databaseUs);
   return settled.state === "running";
+}
+
+function waitSecondsOf({ receivedAt }: StoredEvent, { startedUs }: Settlement): number | null {
+  return startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
 }
 
 /** Ends the lease; the failure, if there is one, is that of the event whose handler was started last. */

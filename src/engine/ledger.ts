@@ -11,6 +11,7 @@ import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { isLocked, isUnavailable } from "../errors/database.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { GroupCommit } from "./group-commit.ts";
 
 /**
@@ -38,8 +39,13 @@ const RETRY_MS = 200;
  *
  * @param options.hopeless aborts when it is no use to wait for the database any longer
  */
-export function createLedger(options: { database: Database; workerId: string; hopeless: AbortSignal }): Ledger {
-  const { database, workerId, hopeless } = options;
+export function createLedger(options: {
+  database: Database;
+  workerId: string;
+  hopeless: AbortSignal;
+  metrics?: WorkerMetrics;
+}): Ledger {
+  const { database, workerId, hopeless, metrics } = options;
   const batchesOf = <Item>(accountOf: (item: Item) => string) => ({
     weightMax: BATCH_ACCOUNTS_MAX,
     detour: {
@@ -66,7 +72,10 @@ export function createLedger(options: { database: Database; workerId: string; ho
   });
   const settles = new GroupCommit<Settlement, Settled | undefined>({
     ...batchesOf((settlement) => settlement.accountId),
-    commit: async (items) => answersFor(items, await settleEvents(database, items)),
+    commit: async (items) => {
+      metrics?.settleBatch(items.length);
+      return answersFor(items, await settleEvents(database, items));
+    },
   });
   const endings = new GroupCommit<GiveBack, boolean>({
     ...batchesOf((end) => end.accountId),

@@ -7,6 +7,7 @@ import type { Database } from "../db/pool.ts";
 import { RECONCILE_ACCOUNTS_MAX, reconcileOnce, sweepJobs, wakeForgotten } from "../db/reconcile.ts";
 import { listHeldLeases } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { Ledger } from "./ledger.ts";
 import { createPruning } from "./prune.ts";
 
@@ -46,9 +47,16 @@ export async function every(options: LoopOptions & { name: string }, pass: () =>
 }
 
 /** Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass. */
-export async function reconcilePass(options: { database: Database; log: Log; buries: boolean }): Promise<number> {
-  const { database, log, buries } = options;
+export async function reconcilePass(options: {
+  database: Database;
+  log: Log;
+  buries: boolean;
+  metrics?: WorkerMetrics;
+}): Promise<number> {
+  const { database, log, buries, metrics } = options;
   const reconciled = await reconcileOnce(database, { buries });
+  metrics?.tookOver(reconciled.takenOver);
+  metrics?.settled("dead", null, reconciled.unparked);
   if (Object.values(reconciled).some((count) => count > 0)) log.warn(reconciled, "put right what was left behind");
   // A full pass has left something over.
   return Math.max(reconciled.takenOver, reconciled.unparked) >= RECONCILE_ACCOUNTS_MAX ? 0 : RECONCILE_INTERVAL_MS;

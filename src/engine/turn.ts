@@ -83,7 +83,8 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
   const startedMs = performance.now();
   const startedUs = turn.heard.databaseUs + Math.ceil((startedMs - turn.heard.monotonicMs) * 1_000);
   const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });
-  const settlement = () => settlementOf(turn, event, timing());
+  let settling: Settlement | undefined;
+  const settlement = () => (settling = settlementOf(turn, event, timing()));
   turn.call = callHandler({
     handler: turn.handler,
     event,
@@ -94,11 +95,12 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
     transact: (work) => turn.transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work),
   });
   const ended = await turn.call.ended;
+  if (ended.end !== "abandoned") turn.metrics?.attempted((performance.now() - startedMs) / 1_000);
   switch (ended.end) {
     case "done":
-      return goesOn(turn, await turn.ledger.settle(settlement()), event.seq);
+      return await settle(turn, event, settlement());
     case "settled":
-      if (goesOn(turn, ended.settled, event.seq)) return true;
+      if (goesOn(turn, ended.settled, event, settling ?? settlement())) return true;
       await giveBack(turn, null);
       return false;
     case "failed":
@@ -107,6 +109,10 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
       await giveBack(turn, null);
       return false;
   }
+}
+
+async function settle(turn: Turn, event: StoredEvent, settlement: Settlement): Promise<boolean> {
+  return goesOn(turn, await turn.ledger.settle(settlement), event, settlement);
 }
 
 async function fail(
@@ -120,7 +126,7 @@ async function fail(
   const message = textOf(error);
   const failed = { ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, error: message, ...verdict };
   turn.log.warn(failed, "the handler failed");
-  return await carryOut(turn, verdict, message, settlementOf(turn, event, timing));
+  return await carryOut(turn, event, { verdict, message, timing });
 }
 
 /** The attempts were used up by workers that died: this one does not try. */
@@ -128,12 +134,18 @@ async function endAttempts(turn: Turn, event: StoredEvent, rule: RetryRule): Pro
   turn.attempt -= 1;
   const message = `its ${turn.attempt} attempts are used up: the worker was gone before the last one ended`;
   turn.log.warn({ ...leaseOf(turn), seq: event.seq, attempts: turn.attempt }, message);
-  const untimed = { startedUs: null, durationMs: null };
-  return await carryOut(turn, giveUp(rule), message, settlementOf(turn, event, untimed));
+  const timing = { startedUs: null, durationMs: null };
+  return await carryOut(turn, event, { verdict: giveUp(rule), message, timing });
 }
 
 /** Does with a failed head what was decided. Returns whether the turn goes on. */
-async function carryOut(turn: Turn, verdict: Verdict, message: string, settlement: Settlement): Promise<boolean> {
+async function carryOut(
+  turn: Turn,
+  event: StoredEvent,
+  failure: { verdict: Verdict; message: string; timing: Timing },
+): Promise<boolean> {
+  const { verdict, message, timing } = failure;
+  turn.metrics?.failed(verdict.next);
   switch (verdict.next) {
     case "retry":
       await giveBack(turn, { message, state: "retrying", waitMs: verdict.inMs });
@@ -145,7 +157,7 @@ async function carryOut(turn: Turn, verdict: Verdict, message: string, settlemen
       await giveBack(turn, { message, state: "blocked", waitMs: verdict.forMs });
       return false;
     case "dead-letter":
-      return goesOn(turn, await turn.ledger.settle({ ...settlement, outcome: "dead", error: message }), settlement.seq);
+      return await settle(turn, event, { ...settlementOf(turn, event, timing), outcome: "dead", error: message });
   }
 }
 

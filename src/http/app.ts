@@ -7,9 +7,9 @@ import { getPath } from "hono/utils/url";
 import type { Database } from "../db/pool.ts";
 import type { Appender } from "../engine/append.ts";
 import type { Waiting } from "../engine/waiting.ts";
-import { InturnError } from "../errors/error.ts";
+import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { createGuard, type GuardOptions } from "./access.ts";
+import { createGuard, type Guard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { refuseUnreadableAddress } from "./address.ts";
@@ -18,6 +18,7 @@ import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
 import { createHealthRoutes } from "./health.ts";
+import { createMetricsRoute } from "./metrics.ts";
 import { createDescription } from "./openapi.ts";
 import { createOperationRoutes } from "./operations.ts";
 import { type Pages, type Reported, registerPages } from "./pages.ts";
@@ -27,43 +28,67 @@ import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
 import { traceRequest } from "./trace.ts";
 import { createWebhookRoutes } from "./webhooks.ts";
 
+/** What every server of ours stands on. */
+export interface ServerOptions extends GuardOptions {
+  readonly log: Log;
+  /** What a proxy puts before every path, and may leave there: `/inturn`; empty without one. */
+  readonly basePath?: string;
+  /** Hears the code of every error that a client is told of. */
+  readonly onRefused?: (code: ErrorCode) => void;
+}
+
 /** What the API stands on. */
-export interface AppOptions extends GuardOptions {
+export interface AppOptions extends ServerOptions {
   readonly appender: Appender;
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly waiting: Waiting;
-  readonly log: Log;
   readonly limits: IngestLimits;
+  /** Everything that is counted, as text. */
+  readonly exposeMetrics: () => Promise<string>;
   readonly pages?: Pages;
-  /** What a proxy puts before every path, and may leave there: `/inturn`; empty without one. */
-  readonly basePath?: string;
 }
 
 /** Creates the API. */
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
-  const { database, log, basePath = "" } = options;
-  const app = new Hono<ApiEnvironment>({ strict: true, getPath: (request) => pathUnder(basePath, request) });
-  const guard = createGuard(options);
-  const report = (c: ApiContext, thrown: unknown) => reportError(c, thrown, log);
+  const { database, pages } = options;
   const routes: Route[] = [
     ...createEventRoutes({ ...options, budget: new BodyBudget(), rates: new RateLimits() }),
     ...createWebhookRoutes({ ...options, budget: new BodyBudget(UNKNOWN_BODIES_BYTES_MAX) }),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
-    ...createOperationRoutes(database),
+    ...createOperationRoutes(database, options.log),
     ...createHealthRoutes(database),
+    createMetricsRoute(options.exposeMetrics),
   ];
   routes.push(createDescription(routes));
-  for (const { spec, access, handle, isTraced } of routes) {
+  const docs = Object.entries(createDocsPages()).map(([path, handle]) => ({ path, handle: handle as Route["handle"] }));
+  return createServerApp(options, { routes, docs, ...(pages !== undefined && { pages }) });
+}
+
+/** What a server answers. */
+interface Served {
+  readonly routes: readonly Route[];
+  /** Open to everybody. */
+  readonly docs?: readonly { readonly path: string; readonly handle: Route["handle"] }[];
+  readonly pages?: Pages;
+}
+
+/** Creates a server: the guard before its routes, and what is answered where there is none. */
+export function createServerApp(options: ServerOptions, served: Served): Hono<ApiEnvironment> {
+  const { basePath = "" } = options;
+  const app = new Hono<ApiEnvironment>({ strict: true, getPath: (request) => pathUnder(basePath, request) });
+  const guard = createGuard(options);
+  const report = (c: ApiContext, thrown: unknown) => reportError(c, thrown, options);
+  for (const { spec, access, handle, isTraced } of served.routes) {
     const path = spec.path.replaceAll(/\{(\w+)\}/g, ":$1");
     const tracedAs = isTraced === true ? spec.path : undefined;
-    register(app, { method: spec.method.toUpperCase(), path, access, handle, tracedAs });
+    register(app, guard, { method: spec.method.toUpperCase(), path, access, handle, tracedAs });
   }
-  for (const [path, handle] of Object.entries(createDocsPages())) {
-    register(app, { method: "GET", path, access: "open", handle: handle as Route["handle"] });
+  for (const { path, handle } of served.docs ?? []) {
+    register(app, guard, { method: "GET", path, access: "open", handle });
   }
-  if (options.pages !== undefined) registerPages(app, { pages: options.pages, guard, basePath, report });
+  if (served.pages !== undefined) registerPages(app, { pages: served.pages, guard, basePath, report });
   const methodsOf = listMethods(app);
   app.notFound((c) => {
     refuseUnreadableAddress(c);
@@ -79,26 +104,28 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     return respondWithProblem(c, error, requestId);
   });
   return app;
+}
 
-  /** Nothing is reachable without a rule: who registers a handler says who may call it. */
-  function register(
-    to: typeof app,
-    route: { method: string; path: string; access: Access; handle: Route["handle"]; tracedAs?: string | undefined },
-  ) {
-    const { access, handle, tracedAs } = route;
-    const guarded: Route["handle"] = (c) => {
-      refuseUnreadableAddress(c);
-      const admitted = guard(c, access);
-      return admitted === undefined ? handle(c) : admitted.then(() => handle(c));
-    };
-    to.on(route.method, route.path, tracedAs === undefined ? guarded : (c) => traceRequest(c, tracedAs, guarded));
-  }
+/** Nothing is reachable without a rule: who registers a handler says who may call it. */
+function register(
+  app: Hono<ApiEnvironment>,
+  guard: Guard,
+  route: { method: string; path: string; access: Access; handle: Route["handle"]; tracedAs?: string | undefined },
+): void {
+  const { access, handle, tracedAs } = route;
+  const guarded: Route["handle"] = (c) => {
+    refuseUnreadableAddress(c);
+    const admitted = guard(c, access);
+    return admitted === undefined ? handle(c) : admitted.then(() => handle(c));
+  };
+  app.on(route.method, route.path, tracedAs === undefined ? guarded : (c) => traceRequest(c, tracedAs, guarded));
 }
 
 /** What a client is told of an error, and the log of one that is ours. */
-function reportError(c: ApiContext, thrown: unknown, log: Log): Reported {
+function reportError(c: ApiContext, thrown: unknown, { log, onRefused }: ServerOptions): Reported {
   const error = toInturnError(thrown);
   const requestId = randomUUID();
+  onRefused?.(error.code);
   if (error.code === "internal") log.error({ err: thrown, requestId, path: c.req.path }, "a request failed");
   else if (error.code === "database_unavailable") log.warn({ err: thrown, requestId }, "the database is unavailable");
   return { error, requestId };

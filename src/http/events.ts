@@ -3,7 +3,7 @@
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Appender } from "../engine/append.ts";
-import { InturnError } from "../errors/error.ts";
+import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
@@ -36,9 +36,11 @@ export interface EventRouteOptions {
   readonly budget: BodyBudget;
   readonly rates: RateLimits;
   readonly log: Log;
+  readonly onRefused?: (code: ErrorCode) => void;
 }
 
 interface Door {
+  readonly onRefused: ((code: ErrorCode) => void) | undefined;
   readonly log: Log;
   readonly rates: RateLimits;
   readonly appender: Appender;
@@ -49,9 +51,17 @@ interface Door {
 
 /** Sending events. */
 export function createEventRoutes(options: EventRouteOptions): Route[] {
-  const { appender, budget, rates, log } = options;
+  const { appender, budget, rates, log, onRefused } = options;
   const limits = { ...options.limits, budget };
-  const door = { appender, rates, log, limits, json: new JsonEvents(limits), cloudEvents: new CloudEvents(limits) };
+  const door = {
+    appender,
+    rates,
+    log,
+    onRefused,
+    limits,
+    json: new JsonEvents(limits),
+    cloudEvents: new CloudEvents(limits),
+  };
   const idSchema = lineSchema(limits.idLengthMax);
   const pathSchema = z.object({ accountId: idSchema });
   return [
@@ -161,7 +171,14 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
       c.get("caller").eventsPerSecond ?? Number.POSITIVE_INFINITY,
     );
     const limits = { ...door.limits, batchEventsMax };
-    return await takeLines(c, context, { appender, reader, limits, log, admit: (events) => admit(c, events, rates) });
+    return await takeLines(c, context, {
+      appender,
+      reader,
+      limits,
+      log,
+      onRefused: door.onRefused,
+      admit: (events) => admit(c, events, rates),
+    });
   }
   const read = readerFor(c, type, door, context);
   return await withBody(c, door.limits, async (bytes) => {

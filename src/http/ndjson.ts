@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { z } from "@hono/zod-openapi";
 import type { NewEvent } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
-import { InturnError } from "../errors/error.ts";
+import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Admit } from "./append.ts";
 import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
@@ -38,6 +38,7 @@ export interface StreamOptions {
   readonly admit: Admit;
   /** Hears of what a sender is not told. */
   readonly log: Log;
+  readonly onRefused?: ((code: ErrorCode) => void) | undefined;
 }
 
 interface Line {
@@ -90,20 +91,21 @@ async function* answerLines(
         }
         if (failure === undefined) continue;
         if (isFirst) throw failure.error;
-        yield answerFailure(failure.line, failure.error, options.log);
+        yield answerFailure(failure.line, failure.error, options);
         return;
       }
     }
   } catch (error) {
     if (isFirst) throw error;
-    yield answerFailure(null, error, options.log);
+    yield answerFailure(null, error, options);
   } finally {
     close();
   }
 }
 
-function answerFailure(line: number | null, thrown: unknown, log: Log): string {
+function answerFailure(line: number | null, thrown: unknown, { log, onRefused }: StreamOptions): string {
   const error = toInturnError(thrown);
+  onRefused?.(error.code);
   const { type: _type, title: _title, ...problem } = toProblem(error, randomUUID());
   if (error.code === "internal") log.error({ err: thrown, requestId: problem.requestId, line }, "a request failed");
   return `${JSON.stringify({ line, ...problem, status: statusOf(error.code) })}\n`;

@@ -4,6 +4,7 @@ import type { Caller } from "../domain/access.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
 import { requireReach } from "./access.ts";
 import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
 import { parseJson } from "./json-text.ts";
@@ -49,7 +50,7 @@ const operatedSchema = z.object({
 });
 
 /** The operator's verbs, each an operation of its own. */
-export function createOperationRoutes(database: Database): Route[] {
+export function createOperationRoutes(database: Database, log: Log): Route[] {
   return VERBS.map((verb) => ({
     spec: {
       method: "post",
@@ -85,7 +86,7 @@ export function createOperationRoutes(database: Database): Route[] {
       "database_not_migrated",
     ],
     access: "operate",
-    handle: (c) => postOperation(c, verb, database),
+    handle: (c) => postOperation(c, verb, { database, log }),
   }));
 }
 
@@ -93,7 +94,11 @@ export function createOperationRoutes(database: Database): Route[] {
  * `POST /v1/accounts/{id}/{verb}`, with `{who?, why?}`, for `redrive` and `replay` also `seq`. Answers 200 with the
  * account's state and the event that it was about; 409 when the account is not as the verb needs it.
  */
-async function postOperation(c: ApiContext, verb: Verb, database: Database): Promise<Response> {
+async function postOperation(
+  c: ApiContext,
+  verb: Verb,
+  { database, log }: { database: Database; log: Log },
+): Promise<Response> {
   refuseOtherSites(c);
   const accountId = c.req.param("id") ?? "";
   requireReach(c, accountId);
@@ -107,6 +112,7 @@ async function postOperation(c: ApiContext, verb: Verb, database: Database): Pro
   }
   const who = nameOf(c.get("caller"), checked.data.who);
   const operated = await carryOutVerb(database, { verb, accountId, ...checked.data, who });
+  log.info({ verb, accountId, seq: operated.seq, who }, "an operator's verb was carried out");
   return c.json({ accountId, verb, ...operated });
 }
 

@@ -23,7 +23,8 @@ export interface Fleet {
 /** What a part tells its parent once it works. */
 export interface ReadyMessage {
   readonly ready: true;
-  readonly url?: string;
+  /** Where it listens, if it does. */
+  readonly url?: string | undefined;
 }
 
 /** What a fleet is made of. */
@@ -57,7 +58,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const stopping = new AbortController();
   const parts = [
     new Part("serve", environment),
-    ...Array.from({ length: workers }, () => new Part("work", environment)),
+    ...Array.from({ length: workers }, (_, i) => new Part("work", { ...environment, ...metricsPortOf(settings, i) })),
   ];
   const stop = async () => {
     stopping.abort();
@@ -79,6 +80,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await stop();
     throw error;
   }
+}
+
+/** Each worker listens on a port of its own. */
+function metricsPortOf({ metricsPort }: Settings, index: number): NodeJS.ProcessEnv {
+  return metricsPort === undefined || metricsPort === 0 ? {} : { INTURN_METRICS_PORT: String(metricsPort + index) };
 }
 
 /** One process of the fleet, and its successors. */

@@ -3,14 +3,19 @@ import type { Settings } from "../config/settings.ts";
 import { createRules, type RetryRule } from "../domain/failure.ts";
 import { isUnavailable } from "../errors/database.ts";
 import type { Log } from "../log/log.ts";
+import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { startDispatcher } from "../worker/dispatcher.ts";
 import { type HandlerModule, loadHandler } from "../worker/handler-module.ts";
 import type { PresetOptions } from "../worker/preset.ts";
 import { createSleepHandler } from "../worker/sleep.ts";
 import { Worker } from "../worker/worker.ts";
+import type { Listening } from "./listen.ts";
+import { startWorkerListener } from "./worker-listener.ts";
 
 /** A worker under graphile-worker's runner. */
 export interface RunningWorker {
+  /** Where its metrics are; undefined without a port for them. */
+  readonly metricsUrl: string | undefined;
   /** Ends turns after the event in hand, gives the accounts back and lets go of everything. */
   stop(): Promise<void>;
   /** Ends the wait of `stop`: handlers are told to stop, and their accounts are given back. */
@@ -27,14 +32,24 @@ export interface WorkOptions {
 /** Between two tries to reach a database that is away at the start. */
 const RETRY_MS = 500;
 
-/** What both ways of starting a worker share: the handler, the worker, and what graphile-worker's preset needs. */
-export async function composeWorker(options: WorkOptions): Promise<PresetOptions> {
+/** A worker with its parts, before it starts. */
+export interface ComposedWorker extends PresetOptions {
+  readonly listener: Listening | undefined;
+}
+
+/** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
+export async function composeWorker(options: WorkOptions): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
   const { handler, eventTypes } = await readHandler(settings);
   const { concurrency, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
-  const worker = new Worker({ databaseUrl, handler, ruleOf, log, concurrency, leaseMs, shutdownMs, keepDays });
-  return { worker, databaseUrl, concurrency, shutdownMs, log };
+  const metrics = new WorkerMetrics({ hasProcess: true });
+  const limits = { concurrency, leaseMs, shutdownMs, keepDays };
+  const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
+  const { metricsPort: port } = settings;
+  const exposeMetrics = async () => await metrics.expose({ inHand: worker.inHand, concurrency });
+  const listener = port === undefined ? undefined : await startWorkerListener({ ...options, port, exposeMetrics });
+  return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
 }
 
 /**
@@ -45,7 +60,7 @@ export async function composeWorker(options: WorkOptions): Promise<PresetOptions
  */
 export async function startWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<RunningWorker> {
   const composed = await composeWorker(options);
-  const { worker, log } = composed;
+  const { worker, listener, log } = composed;
   await startPatiently(worker, log, options.signal);
   const dispatcher = startDispatcher(composed);
 
@@ -54,8 +69,9 @@ export async function startWorker(options: WorkOptions & { signal?: AbortSignal 
     await dispatcher.stop();
     await worker.drained();
     await worker.close();
+    await listener?.close();
   }
-  return { stop, forceStop: () => worker.forceStop() };
+  return { metricsUrl: listener?.url, stop, forceStop: () => worker.forceStop() };
 }
 
 async function startPatiently(worker: Worker, log: Log, signal: AbortSignal | undefined): Promise<void> {

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { once, setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, openDatabase } from "../db/pool.ts";
+import type { Database } from "../db/pool.ts";
 import { unlockJobs } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
@@ -17,6 +17,8 @@ import { every, giveBackStrays, keepUp, reconcilePass } from "../engine/recover.
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
+import { openWorkerPools } from "./pools.ts";
 import { startWatchdog } from "./watchdog.ts";
 
 /** What a worker is made of. */
@@ -33,22 +35,8 @@ export interface WorkerOptions {
   readonly shutdownMs: number;
   /** How long settled events are kept; 0 keeps them for ever. */
   readonly keepDays: number;
+  readonly metrics: WorkerMetrics;
 }
-
-/** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; two are for recovery. */
-const CONNECTIONS_MAX = 9;
-
-/** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
-const STATEMENT_MS_MAX = 8_000;
-
-/** An account that somebody else holds for longer than this leaves its batch (see detour.ts). */
-const LOCK_MS_MAX = 200;
-
-/** Handlers' transactions at once; more wait for their turn. Connections are opened when they are needed. */
-const TRANSACTIONS_MAX = 20;
-
-/** A thousand handlers may want a transaction at once: most of them wait for the others'. */
-const TRANSACTION_WAIT_MS_MAX = 60_000;
 
 /** Between two tries of a recovery loop that failed. */
 const RECOVERY_RETRY_MS = 300;
@@ -80,17 +68,15 @@ export class Worker {
 
   constructor(options: WorkerOptions) {
     const { databaseUrl: url, log, leaseMs } = options;
-    const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
     this.#options = options;
     this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
-    const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
-    const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
-    this.#database = openDatabase({ ...pool, ...limits });
-    const handlers = { connectionsMax: TRANSACTIONS_MAX, connectMsMax: TRANSACTION_WAIT_MS_MAX };
-    this.#transactionPool = openDatabase({ url, name: "inturn handler", onError, ...handlers });
+    const pools = openWorkerPools(url, log);
+    this.#database = pools.database;
+    this.#transactionPool = pools.transactionPool;
     this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs });
     const workerId = this.#identity.id;
-    this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal });
+    const { metrics } = options;
+    this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal, metrics });
     const onLost = (why: string) => this.#interruptAll(why);
     this.#life = new Life({ url, database: this.#database, worker: this.#identity, leaseMs, log, onLost });
   }
@@ -107,6 +93,11 @@ export class Worker {
   /** Whether it takes no more turns. */
   get isStopping(): boolean {
     return this.#stopping.signal.aborted;
+  }
+
+  /** How many accounts it runs now. */
+  get inHand(): number {
+    return this.#inHand.size;
   }
 
   /** The name under which graphile-worker locks the jobs that it hands to this worker. */
@@ -195,7 +186,7 @@ export class Worker {
   }
 
   async #reconcile(): Promise<number> {
-    const { log } = this.#options;
+    const { log, metrics } = this.#options;
     const strays = await giveBackStrays({
       database: this.#database,
       ledger: this.#ledger,
@@ -206,7 +197,7 @@ export class Worker {
     if (pools.length > 0) await unlockJobs(this.#database, pools);
     for (const pool of pools) this.#poolsGone.delete(pool);
     if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
-    return await reconcilePass({ database: this.#database, log, buries: this.#life.mayJudge });
+    return await reconcilePass({ database: this.#database, log, metrics, buries: this.#life.mayJudge });
   }
 
   /** Others may have the accounts by now. What runs is told; what comes next starts afresh. */
@@ -218,12 +209,13 @@ export class Worker {
   }
 
   async #runTurn(accountId: string): Promise<void> {
-    const { log, handler, ruleOf, concurrency } = this.#options;
+    const { log, metrics, handler, ruleOf, concurrency } = this.#options;
     await runTurn(
       {
         ledger: this.#ledger,
         transactions: this.#transactions,
         log,
+        metrics,
         handler,
         ruleOf,
         isCrowded: () => this.#inHand.size >= concurrency,

@@ -20,6 +20,7 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
     limits: readSettings({}),
     access: createAccess({ database, environmentKeys: [] }),
     isLocal: true,
+    exposeMetrics: async () => "",
     pages: createDashboard({ database, watch: new PulseWatch(database), log, basePath: "" }),
     ...options,
   });

@@ -1,0 +1,82 @@
+/**
+ * Listening for HTTP, within limits, and ending it.
+ */
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { serve } from "@hono/node-server";
+import type { Log } from "../log/log.ts";
+
+/** A server that listens. */
+export interface Listening {
+  readonly url: string;
+  /** Stops listening, lets the requests under way finish, and closes the connections. */
+  close(): Promise<void>;
+}
+
+/** A request must have arrived whole after this long. */
+const REQUEST_MS_MAX = 30_000;
+
+/** Its headers after this long. */
+const HEADERS_MS_MAX = 10_000;
+
+/** Requests under way when the server stops get this long. */
+const CLOSE_MS_MAX = 5_000;
+
+/** While the server stops, connections without a request under way are looked for this often. */
+const IDLE_LOOK_MS = 50;
+
+/** Listens; rejects when the port is taken or the address is not ours. @param options.port 0 takes a free one */
+export async function listen(options: {
+  fetch: Parameters<typeof serve>[0]["fetch"];
+  host: string;
+  port: number;
+  connectionsMax: number;
+  log: Log;
+}): Promise<Listening> {
+  const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
+  const server = serve(
+    {
+      fetch: options.fetch,
+      hostname: options.host,
+      port: options.port,
+      serverOptions: {
+        requestTimeout: REQUEST_MS_MAX,
+        headersTimeout: HEADERS_MS_MAX,
+        connectionsCheckingInterval: 1_000,
+      },
+    },
+    resolve,
+  ) as Server;
+  limitConnections(server, options.connectionsMax, options.log);
+  server.on("error", reject);
+  const { address, port, family } = await listening;
+  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  return { url, close: () => closeServer(server) };
+}
+
+/** Between two lines about connections that were turned away. */
+const TURNED_AWAY_LOG_MS = 60_000;
+
+function limitConnections(server: Server, connectionsMax: number, log: Log): void {
+  server.maxConnections = connectionsMax;
+  let saidMs = Number.NEGATIVE_INFINITY;
+  let turnedAway = 0;
+  server.on("drop", () => {
+    turnedAway += 1;
+    if (performance.now() - saidMs < TURNED_AWAY_LOG_MS) return;
+    saidMs = performance.now();
+    log.warn({ turnedAway, connectionsMax }, "connections were turned away");
+    turnedAway = 0;
+  });
+}
+
+async function closeServer(server: Server): Promise<void> {
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => server.closeAllConnections(), CLOSE_MS_MAX);
+  server.close(() => resolve());
+  // A connection whose last request has just been answered is idle from then on.
+  const closing = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS);
+  await closed;
+  clearInterval(closing);
+  clearTimeout(timer);
+}

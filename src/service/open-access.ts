@@ -1,0 +1,57 @@
+/**
+ * Who may come in: API keys, and where none is needed.
+ */
+import type { Settings } from "../config/settings.ts";
+import { listApiKeys } from "../db/api-keys.ts";
+import type { Database } from "../db/pool.ts";
+import { type Access, createAccess } from "../engine/access.ts";
+import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
+
+/**
+ * Opens the book of keys for a server on the host of the settings.
+ *
+ * @throws InturnError `keys_needed` when others can reach the host and there is no key
+ */
+export async function openAccess(
+  database: Database,
+  options: { settings: Settings; log: Log },
+): Promise<{ access: Access; isLocal: boolean }> {
+  const { settings, log } = options;
+  const isLocal = isLoopback(settings.host);
+  if (!isLocal) await requireKeys(database, settings, log);
+  const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
+  return { access, isLocal };
+}
+
+/** Says so when everybody on this machine may come in. */
+export async function sayIfOpen(access: Access, log: Log): Promise<void> {
+  try {
+    if ((await access()).isEmpty) log.info("there is no API key: everybody on this machine may do everything");
+  } catch (error) {
+    log.debug({ err: error }, "nobody knows yet whether there are API keys");
+  }
+}
+
+/** Addresses that only this machine can reach. */
+function isLoopback(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|::1)$/i.test(host);
+}
+
+/**
+ * Where others can reach it, nobody comes in without a key; a server that nobody could use is not started. While the
+ * database is away nobody knows, and whoever comes has to wait for it.
+ */
+async function requireKeys(database: Database, settings: Settings, log: Log): Promise<void> {
+  if (settings.apiKeys !== undefined) return;
+  try {
+    if ((await listApiKeys(database)).some((key) => key.revokedAt === null)) return;
+  } catch (error) {
+    log.warn({ err: error }, "could not look for API keys");
+    return;
+  }
+  throw new InturnError(
+    "keys_needed",
+    `${settings.host} can be reached by others, so callers need API keys, and there is none. Create one (npm run keys -- create --name me), or set INTURN_API_KEYS, or listen on 127.0.0.1.`,
+  );
+}

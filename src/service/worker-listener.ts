@@ -1,0 +1,42 @@
+/**
+ * A worker's own listener: what it counts, for Prometheus, and whether it lives.
+ */
+import type { Settings } from "../config/settings.ts";
+import { openDatabase } from "../db/pool.ts";
+import { createServerApp } from "../http/app.ts";
+import { createLivenessRoute } from "../http/health.ts";
+import { createMetricsRoute } from "../http/metrics.ts";
+import type { Log } from "../log/log.ts";
+import { type Listening, listen } from "./listen.ts";
+import { openAccess } from "./open-access.ts";
+
+/** Who reads metrics are few. */
+const CONNECTIONS_MAX = 100;
+
+/** Starts the listener on the host and the port for metrics of the settings. The same keys are needed as at the API. */
+export async function startWorkerListener(options: {
+  settings: Settings;
+  databaseUrl: string;
+  port: number;
+  log: Log;
+  exposeMetrics: () => Promise<string>;
+}): Promise<Listening> {
+  const { settings, databaseUrl: url, port, log, exposeMetrics } = options;
+  const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
+  const database = openDatabase({ url, name: "inturn metrics", connectionsMax: 1, onError });
+  try {
+    const { access, isLocal } = await openAccess(database, { settings, log });
+    const routes = [createMetricsRoute(exposeMetrics), createLivenessRoute()];
+    const app = createServerApp({ access, isLocal, log, basePath: settings.basePath }, { routes });
+    const server = await listen({ fetch: app.fetch, host: settings.host, port, connectionsMax: CONNECTIONS_MAX, log });
+    log.info({ url: server.url }, "metrics are at /metrics");
+    const close = async () => {
+      await server.close();
+      await database.end();
+    };
+    return { url: server.url, close };
+  } catch (error) {
+    await database.end();
+    throw error;
+  }
+}

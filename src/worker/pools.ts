@@ -1,0 +1,32 @@
+/**
+ * A worker's connections: those that its turns share, and those that handlers' transactions take.
+ */
+import { type Database, openDatabase } from "../db/pool.ts";
+import type { Log } from "../log/log.ts";
+
+/** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; two are for recovery. */
+const CONNECTIONS_MAX = 9;
+
+/** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
+const STATEMENT_MS_MAX = 8_000;
+
+/** An account that somebody else holds for longer than this leaves its batch (see detour.ts). */
+const LOCK_MS_MAX = 200;
+
+/** Handlers' transactions at once; more wait for their turn. Connections are opened when they are needed. */
+const TRANSACTIONS_MAX = 20;
+
+/** A thousand handlers may want a transaction at once: most of them wait for the others'. */
+const TRANSACTION_WAIT_MS_MAX = 60_000;
+
+/** Opens both pools. */
+export function openWorkerPools(url: string, log: Log): { database: Database; transactionPool: Database } {
+  const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
+  const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
+  const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
+  const handlers = { connectionsMax: TRANSACTIONS_MAX, connectMsMax: TRANSACTION_WAIT_MS_MAX };
+  return {
+    database: openDatabase({ ...pool, ...limits }),
+    transactionPool: openDatabase({ url, name: "inturn handler", onError, ...handlers }),
+  };
+}
