@@ -3,55 +3,21 @@
  * page, light, dark and narrow, are kept in `.inturn/pictures`.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import axe, { type AxeResults } from "axe-core";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
+import { closeBrowser, executablePath, LOOKS, openPage, PAGES, takePicture } from "./support/browser.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
 const PICTURES = join(import.meta.dirname, "..", ".inturn", "pictures");
 
-const executablePath = findChromium();
 const skip = executablePath === undefined ? "there is no Chromium on this machine" : false;
-let browser: Browser | undefined;
-after(async () => await browser?.close());
-
-/** Where a person finds it; `CHROMIUM` names another one. */
-function findChromium(): string | undefined {
-  if (process.env["CHROMIUM"] !== undefined) return process.env["CHROMIUM"];
-  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
-    try {
-      return execFileSync("which", [name], { encoding: "utf8" }).trim();
-    } catch {
-      // The next one.
-    }
-  }
-  return undefined;
-}
-
-/** A page of the dashboard, with what went wrong in it. */
-async function openPage(options: { dark?: boolean; narrow?: boolean } = {}): Promise<{ page: Page; faults: string[] }> {
-  browser ??= await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox"] });
-  const context = await browser.newContext({
-    viewport: options.narrow === true ? { width: 390, height: 844 } : { width: 1_280, height: 900 },
-    colorScheme: options.dark === true ? "dark" : "light",
-  });
-  const page = await context.newPage();
-  const faults: string[] = [];
-  page.setDefaultTimeout(15_000);
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
-  page.on("dialog", (dialog) => {
-    faults.push(`a dialog: ${dialog.message()}`);
-    void dialog.dismiss();
-  });
-  return { page, faults };
-}
+after(closeBrowser);
 
 /** A server and a worker whose handler fails on poison until a file says that it is cured. */
 async function startSystem(db: TestDatabase) {
@@ -199,16 +165,6 @@ test(
   }),
 );
 
-const PAGES = {
-  overview: "/",
-  accounts: "/accounts",
-  account: "/accounts/poisoned",
-  lanes: "/lanes?lanes=50&seconds=0",
-  "dead-letters": "/dead-letters",
-  workers: "/workers",
-  results: "/results",
-};
-
 test(
   "every page, light, dark and narrow, breaks no rule of accessibility, throws nothing, and has its picture taken",
   { skip },
@@ -231,17 +187,13 @@ test(
       "update inturn.events set outcome = 'dead', error = 'it was set aside' where account_id = 'account-001' and seq = 2",
     );
     await db.query("update inturn.accounts set dead = 1 where id = 'account-001'");
-    for (const look of [{}, { dark: true }, { narrow: true }]) {
+    for (const look of LOOKS) {
       const { page, faults } = await openPage(look);
-      for (const [name, path] of Object.entries(PAGES)) {
-        await page.goto(system.url + path);
-        if (name === "overview") await page.locator("#charts[data-count]").waitFor({ state: "attached" });
-        if (name === "lanes") await page.locator("#lanes[data-drawn]").waitFor();
-        const how = Object.keys(look)[0] ?? "light";
-        await page.screenshot({ path: join(PICTURES, `${name}-${how}.png`), fullPage: how === "narrow" });
-        assert.deepEqual(await violationsOn(page), [], `${name} ${how}`);
+      for (const name of Object.keys(PAGES)) {
+        await takePicture(page, { url: system.url, name, look, folder: PICTURES });
+        assert.deepEqual(await violationsOn(page), [], `${name} ${look}`);
         const wide = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth");
-        assert.ok(wide <= 0, `${name} ${how} is ${wide} pixels wider than the window`);
+        assert.ok(wide <= 0, `${name} ${look} is ${wide} pixels wider than the window`);
       }
       assert.deepEqual(faults, []);
       await page.context().close();

@@ -106,5 +106,7 @@ function printReport(report: DemoReport, handlerMs: number): void {
     ["out of order", none(report.orderViolations)],
     ["overlapping", none(report.overlaps)],
   ]);
-  print("\nLook closer: npm start, then http://127.0.0.1:8000/results; or npm run verify.");
+  print(
+    "\nLook closer: npm start, then http://127.0.0.1:8000/lanes?lanes=1000&seconds=0 shows the whole run; or npm run verify.",
+  );
 }

@@ -25,7 +25,7 @@ export function createStartCommand(): Command {
       try {
         fleet = await startFleet({ settings, databaseUrl: database.url, workers, say });
         say(
-          `Inturn takes events at ${fleet.url}/v1/events and shows results at ${fleet.url}/results. Ctrl-C stops it.`,
+          `Inturn takes events at ${fleet.url}/v1/events. What becomes of them is at ${fleet.url}/ in a browser. Ctrl-C stops it.`,
         );
         try {
           await untilAborted(stop);

@@ -122,31 +122,29 @@ function eventsTable(c: PageContext, account: AccountResult, events: readonly Ev
   const columns = [
     { label: "Seq", number: true },
     { label: "State" },
+    { label: "Type" },
+    { label: "Data" },
+    { label: "Attempts", number: true },
     { label: "Received" },
     { label: "Waited", number: true },
     { label: "Started" },
     { label: "Handler", number: true },
     { label: "Settled" },
-    { label: "Attempts", number: true },
-    { label: "Type" },
     { label: "Id" },
-    { label: "Data" },
-    { label: "" },
   ];
   const rows = events.map(
     (event) => html`<tr>
 <td class="number">${event.seq}</td>
 <td>${stateBadge(event.seq === account.headSeq && account.state === "blocked" ? "blocked" : event.state)}</td>
+<td>${event.type ?? "–"}</td>
+<td class="long">${dataOf(c, event)}${event.error === null ? "" : html`<div class="bad">${event.error.slice(0, 300)}</div>`}${event.state === "dead" && mayOperate(c) ? verbButton(c, "redrive", event) : ""}</td>
+<td class="number">${event.attempts}</td>
 <td>${timeOfDay(event.receivedAt)}</td>
 <td class="number">${formatDuration(event.waitMs)}</td>
 <td>${timeOfDay(event.startedAt)}</td>
 <td class="number">${formatDuration(event.durationMs)}</td>
 <td>${timeOfDay(event.processedAt)}</td>
-<td class="number">${event.attempts}</td>
-<td>${event.type ?? "–"}</td>
 <td>${event.eventId ?? "–"}</td>
-<td class="long">${dataOf(c, event)}${event.error === null ? "" : html`<div class="bad">${event.error.slice(0, 300)}</div>`}</td>
-<td>${event.state === "dead" && mayOperate(c) ? verbButton(c, "redrive", event) : ""}</td>
 </tr>`,
   );
   return table(columns, rows, "Events in order");

@@ -20,22 +20,22 @@ const own = (name: string) => join(import.meta.dirname, "assets", name);
 
 const of = (library: string, ...path: string[]) => join(dirname(require.resolve(`${library}/package.json`)), ...path);
 
-const FILES: Readonly<Record<string, string>> = {
-  "style.css": own("style.css"),
-  "live.js": own("live.js"),
-  "charts.js": own("charts.js"),
-  "lanes.js": own("lanes.js"),
-  "icon.svg": own("icon.svg"),
-  "htmx.js": of("htmx.org", "dist", "htmx.min.js"),
-  "htmx-sse.js": of("htmx.org", "dist", "ext", "hx-sse.min.js"),
-  "uplot.js": of("uplot", "dist", "uPlot.iife.min.js"),
-  "uplot.css": of("uplot", "dist", "uPlot.min.css"),
+const FILES: Readonly<Record<string, readonly string[]>> = {
+  "style.css": [own("style.css")],
+  "live.js": [own("live.js")],
+  "charts.js": [own("charts.js")],
+  "lanes.js": [own("lanes.js")],
+  "icon.svg": [own("icon.svg")],
+  // One file: htmx starts soon after it is loaded, and knows nothing of an extension that comes a moment later.
+  "htmx.js": [of("htmx.org", "dist", "htmx.min.js"), of("htmx.org", "dist", "ext", "hx-sse.min.js")],
+  "uplot.js": [of("uplot", "dist", "uPlot.iife.min.js")],
+  "uplot.css": [of("uplot", "dist", "uPlot.min.css")],
 };
 
 /** The files, read once. */
 const CONTENTS = new Map(
-  Object.entries(FILES).map(([name, path]) => {
-    const text = readFileSync(path, "utf8");
+  Object.entries(FILES).map(([name, paths]) => {
+    const text = paths.map((path) => readFileSync(path, "utf8")).join("\n");
     return [name, { text, version: createHash("sha256").update(text).digest("hex").slice(0, 12) }];
   }),
 );

@@ -11,7 +11,7 @@ import { assetPath } from "./assets.ts";
 export type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 
 /** What a request for a page carries. */
-export interface PageEnvironment {
+interface PageEnvironment {
   Variables: { caller: Caller; basePath: string; formToken: string };
 }
 
@@ -68,7 +68,6 @@ export async function showPage(c: PageContext, shown: Shown): Promise<Response> 
 <link rel="stylesheet" href="${asset("uplot.css")}">
 <link rel="stylesheet" href="${asset("style.css")}">
 <script defer src="${asset("htmx.js")}"></script>
-<script defer src="${asset("htmx-sse.js")}"></script>
 <script defer src="${asset("live.js")}"></script>
 ${scripts.map((name) => html`<script defer src="${asset(name)}"></script>`)}
 </head>

@@ -13,7 +13,7 @@ export interface Lane {
 }
 
 /** `[seq, received, started, settled, attempts, outcome]` */
-export type Bar = readonly [number, number, number | null, number | null, number, Outcome | null];
+type Bar = readonly [number, number, number | null, number | null, number, Outcome | null];
 
 /** Bars of one lane: the last ones that were settled, and the first ones that wait. */
 const BARS_MAX = { settled: 100, waiting: 20 };

@@ -14,7 +14,7 @@ import { respondWithProblem, statusOf } from "./problem.ts";
 import type { Access, ApiContext, ApiEnvironment } from "./route.ts";
 
 /** One page, or what a form of one is sent to. */
-export interface Page {
+interface Page {
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly access: Exclude<Access, "signed">;

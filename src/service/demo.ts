@@ -113,7 +113,7 @@ async function sendAndWait(
   on: { fleet: Fleet; database: Database; apiKey: string | undefined },
 ): Promise<DemoRun> {
   const { fleet, database, apiKey } = on;
-  options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}`);
+  options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}; open it in a browser to watch`);
   const { events, accounts, seed, connections, batch, signal } = options;
   const sending = runLoad({ url: fleet.url, apiKey, events, accounts, seed, connections, batch, signal });
   const watching = watch(options, database);
