@@ -63,7 +63,7 @@ function createCheck(description: Description): Check {
     validators.set(pointer, validate);
     for (const value of type === "application/x-ndjson" ? text.trimEnd().split("\n") : [text]) {
       assert.ok(
-        validate(JSON.parse(value)),
+        validate(type === "text/plain" ? value : JSON.parse(value)),
         `${method} ${path} ${status}: ${JSON.stringify(validate.errors)}: ${value.slice(0, 500)}`,
       );
     }
@@ -132,6 +132,7 @@ test(
       ["replay", { id: "a" }, { seq: 1 }],
       ["getLiveness"],
       ["getReadiness"],
+      ["getMetrics"],
       ["getDescription"],
     ];
     const places = new Map(
