@@ -12,11 +12,14 @@ import { type DashboardPage, lookAt, type PageContext } from "./view.ts";
 /** Browsers that may look on at once; each holds a connection. */
 const VIEWERS_MAX = 200;
 
+/** A browser that takes nothing for this long is gone, or never wanted to read: its place is free again. */
+const BUSY_MS_MAX = 30_000;
+
 interface Viewer {
   readonly stream: SSEStreamingApi;
   readonly end: () => void;
-  /** A browser that has not taken its last message misses this one. */
-  isBusy: boolean;
+  /** Since when it has had a message that it has not taken; it misses the ones after it. */
+  busySinceMs: number | undefined;
 }
 
 /** Everybody who looks on. */
@@ -54,7 +57,7 @@ export class LiveOverview {
   #stream(c: PageContext): Response {
     return streamSSE(c, async (stream) => {
       const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-      const viewer = { stream, end, isBusy: false };
+      const viewer = { stream, end, busySinceMs: undefined };
       this.#viewers.add(viewer);
       stream.onAbort(end);
       await ended;
@@ -74,13 +77,16 @@ export class LiveOverview {
 }
 
 async function sendTo(viewer: Viewer, news: string, point: string): Promise<void> {
-  if (viewer.isBusy) return;
-  viewer.isBusy = true;
+  if (viewer.busySinceMs !== undefined) {
+    if (performance.now() - viewer.busySinceMs > BUSY_MS_MAX) viewer.end();
+    return;
+  }
+  viewer.busySinceMs = performance.now();
   try {
     await viewer.stream.writeSSE({ data: news });
     await viewer.stream.writeSSE({ event: "point", data: point });
   } catch {
     viewer.end();
   }
-  viewer.isBusy = false;
+  viewer.busySinceMs = undefined;
 }
