@@ -1,0 +1,1 @@
+-- What a review of the core mended: functions and views again, each as it is from now on.
