@@ -5,14 +5,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { reconcileOnce, wakeForgotten } from "../src/db/reconcile.ts";
+import { reconcileOnce } from "../src/db/reconcile.ts";
 import type { RetryRule } from "../src/domain/failure.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import { DoNotRetryError, RetryAtError } from "../src/errors/retry.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";
-import { appendTo, createTestWorker, expireLease, rule } from "./support/worker.ts";
+import { appendTo, countWoken, createTestWorker, expireLease, rule } from "./support/worker.ts";
 
 type Handler = TurnOptions["handler"];
 
@@ -64,8 +64,8 @@ test(
     // Neither time nor the reconciler nor new events free it.
     await db.query("update inturn.accounts set state_since = now() - interval '10 years'");
     await appendTo(db, "a");
-    await reconcileOnce(db.database, { buries: true });
-    assert.equal(await wakeForgotten(db.database), 0);
+    await reconcileOnce(db.database, { judges: true });
+    assert.equal(await countWoken(db), 0);
     await runTurn(worker.options, "a");
     assert.deepEqual(calls.length, 4);
     // Wake-ups of earlier epochs lie around, for nobody dispatches here; of this epoch there is none.
@@ -113,9 +113,9 @@ test(
     });
     await appendTo(db, "a", "a");
     assert.equal(await runToRest(db, worker), "blocked");
-    assert.equal((await reconcileOnce(db.database, { buries: true })).unparked, 0);
+    assert.equal((await reconcileOnce(db.database, { judges: true })).unparked, 0);
     await db.query("update inturn.accounts set parked_until = clock_timestamp() - interval '1 ms'");
-    assert.equal((await reconcileOnce(db.database, { buries: true })).unparked, 1);
+    assert.equal((await reconcileOnce(db.database, { judges: true })).unparked, 1);
     assert.deepEqual(await db.query("select key from graphile_worker.jobs where key = 'a#1'"), [{ key: "a#1" }]);
     assert.equal(await runToRest(db, worker), "idle");
     assert.deepEqual(done, [2]);
@@ -222,25 +222,33 @@ test(
 test(
   "an event that kills its worker every time is given up like one that fails, and rests longer after each death",
   withDatabase(async (db) => {
-    const { options } = await createTestWorker(db);
     const called: number[] = [];
-    const worker = {
-      options: { ...options, handler: () => void called.push(1), ruleOf: () => ({ ...rule, attemptsMax: 3 }) },
-    };
+    const ruleOf = () => ({ ...rule, attemptsMax: 3 });
+    const worker = await createFailing(db, {
+      handler: (_event, { attempt }) => void called.push(attempt),
+      rule: ruleOf(),
+    });
     await appendTo(db, "a");
     const rests: string[] = [];
+    const end = Promise.withResolvers<void>();
     for (let death = 0; death < 3; death++) {
       const doomed = await createTestWorker(db);
       await db.query("update inturn.accounts set next_attempt_at = clock_timestamp() where state = 'retrying'");
-      assert.equal((await doomed.options.ledger.claim("a"))?.attempt, death + 1);
+      const deadly: Handler = (_event, { attempt }) => {
+        called.push(attempt);
+        return end.promise;
+      };
+      void runTurn({ ...doomed.options, handler: deadly, ruleOf }, "a");
+      await until("the handler was called", () => called.length > death);
       await expireLease(db, doomed.id);
-      assert.equal((await reconcileOnce(db.database, { buries: true })).takenOver, 1);
+      assert.equal((await reconcileOnce(db.database, { judges: true })).takenOver, 1);
       const [account] = await db.query<{ state: string }>("select state from inturn.accounts");
       rests.push(account?.state ?? "");
     }
+    end.resolve();
     assert.deepEqual(rests, ["scheduled", "retrying", "retrying"]);
     assert.equal(await runToRest(db, worker), "blocked");
-    assert.deepEqual(called, [], "it is not tried a fourth time");
+    assert.deepEqual(called, [1, 2, 3], "it is not tried a fourth time");
     assert.deepEqual(await db.query("select head_attempts from inturn.account_results"), [{ head_attempts: 3 }]);
   }),
 );

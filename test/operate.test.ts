@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { operate } from "../src/db/operate.ts";
-import { wakeForgotten } from "../src/db/reconcile.ts";
+
 import type { RetryRule } from "../src/domain/failure.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { carryOutVerb } from "../src/engine/operate.ts";
@@ -14,7 +14,7 @@ import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
 import { runProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
-import { appendTo, createTestWorker, rule, wellDone } from "./support/worker.ts";
+import { appendTo, countWoken, createTestWorker, rule, wellDone } from "./support/worker.ts";
 
 /** A worker whose handler fails at these seqs until it is told otherwise, and what it has handled. */
 async function createOperated(db: TestDatabase, rules: Partial<RetryRule> = {}) {
@@ -62,7 +62,7 @@ test(
     await appendTo(db, "a");
     await db.query("update inturn.accounts set state_since = now() - interval '1 hour'");
     await db.query("delete from graphile_worker._private_jobs");
-    assert.equal(await wakeForgotten(db.database), 0);
+    assert.equal(await countWoken(db), 0);
     await worker.run();
     assert.equal(worker.calls.length, 0);
     assert.deepEqual(await view(db), { state: "paused", processed: 0, pending: 2, dead: 0, head_seq: 1 });

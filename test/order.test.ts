@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { reconcileOnce, wakeForgotten } from "../src/db/reconcile.ts";
+import { reconcileOnce } from "../src/db/reconcile.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import { withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
-import { accountRow, appendTo, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
+import { accountRow, appendTo, countWoken, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
 
 test(
   "over random schedules with failures, stolen leases and late writers, every account is settled as 1, 2, 3, … exactly",
@@ -70,7 +70,7 @@ test(
             const worker = workers[victim % count];
             if (worker === undefined) continue;
             await expireLease(db, worker.id);
-            await reconcileOnce(db.database, { buries: true });
+            await reconcileOnce(db.database, { judges: true });
             await worker.renew();
           }
         })();
@@ -143,7 +143,7 @@ test(
     await appendTo(db, "a", "a");
     const stale = await late.options.ledger.claim("a");
     await expireLease(db, late.id);
-    assert.deepEqual(await reconcileOnce(db.database, { buries: true }), {
+    assert.deepEqual(await reconcileOnce(db.database, { judges: true }), {
       workersGone: 1,
       takenOver: 1,
       unparked: 0,
@@ -249,13 +249,13 @@ test(
   withDatabase(async (db) => {
     await appendTo(db, "a", "b", "c");
     await db.query("update inturn.accounts set state_since = now() - interval '1 minute'");
-    assert.equal(await wakeForgotten(db.database), 0);
+    assert.equal(await countWoken(db), 0);
     await db.query("delete from graphile_worker._private_jobs where key in ('a#0', 'b#0')");
     await db.query(
       "update graphile_worker._private_jobs set locked_at = now() - interval '1 minute', locked_by = 'dead' where key = 'c#0'",
     );
-    assert.equal(await wakeForgotten(db.database), 3);
-    assert.equal(await wakeForgotten(db.database), 0);
+    assert.equal(await countWoken(db), 3);
+    assert.equal(await countWoken(db), 0);
     assert.deepEqual(await db.query("select key from graphile_worker.jobs where locked_at is null order by key"), [
       { key: "a#0" },
       { key: "b#0" },

@@ -84,7 +84,7 @@ test(
     let refusal: unknown;
     const stalled: Handler = async (event, context) => {
       await expireLease(db, late.id);
-      await reconcileOnce(db.database, { buries: true });
+      await reconcileOnce(db.database, { judges: true });
       await runTurn({ ...heir.options, handler: increment }, "a");
       await Promise.resolve(increment(event, context)).catch((error: unknown) => (refusal = error));
     };
@@ -123,7 +123,7 @@ test(
     const dying: Handler = async (_event, { transaction }) => {
       await transaction(async () => undefined);
       await expireLease(db, one.id);
-      await reconcileOnce(db.database, { buries: true });
+      await reconcileOnce(db.database, { judges: true });
       assert.deepEqual(await accountRow(db, "a"), { ...resting, last_seq: 3, processed_seq: 3, epoch: 3 });
     };
     await appendTo(db, "a");

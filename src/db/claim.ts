@@ -21,7 +21,7 @@ const CLAIM = {
     )
     update inturn.accounts as a
     set state = 'running', lease_worker = worker.id, epoch = a.epoch + 1, head_attempts = a.head_attempts + 1,
-      next_attempt_at = null, state_since = clock_timestamp()
+      head_started = false, next_attempt_at = null, state_since = clock_timestamp()
     from held as h, worker
     where a.id = h.id and h.paused_at is null
       and (h.state = 'scheduled' or (h.state = 'retrying' and h.next_attempt_at <= clock_timestamp()))
@@ -31,7 +31,8 @@ const CLAIM = {
 
 /**
  * Claims these accounts for this worker. An account that another worker runs, that is paused or blocked, or that has
- * nothing to do, is not among the leases. The attempt of the head is counted here, before any handler runs, so that a crash counts.
+ * nothing to do, is not among the leases. The attempt of the head is counted here, before any handler runs, so that a crash
+ * counts; what a takeover finds not to have been started is taken back.
  */
 export async function claimAccounts(
   database: Database,

@@ -8,6 +8,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import {
   bigint,
+  boolean,
   check,
   customType,
   doublePrecision,
@@ -45,6 +46,8 @@ export const accounts = inturn.table(
     epoch: bigint("epoch", { mode: "number" }).notNull().default(0),
     leaseWorker: uuid("lease_worker"),
     headAttempts: integer("head_attempts").notNull().default(0),
+    // Whether the handler was called in this attempt: written before the call from the second attempt on, else not known.
+    headStarted: boolean("head_started").notNull().default(false),
     // Attempts from before an operator's `retry`: the handler still hears of them, the limit does not.
     attemptsForgiven: integer("attempts_forgiven").notNull().default(0),
     nextAttemptAt: moment("next_attempt_at"),
@@ -62,8 +65,14 @@ export const accounts = inturn.table(
   },
   (t) => [
     primaryKey({ name: "accounts_pk", columns: [t.id] }),
-    // Read by the reconciler. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
+    // Read by who looks on, and by a sweep for orphaned accounts. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
     index("accounts_not_idle").on(t.state, t.stateSince).where(sql`state <> 'idle'`),
+    // Read by the search for lost wake-ups, in the order in which accounts became due.
+    index("accounts_due")
+      .on(sql`coalesce(next_attempt_at, state_since)`, t.id)
+      .where(sql`state in ('scheduled', 'retrying') and paused_at is null`),
+    // Read by the reconciler: few accounts are parked, also where many are blocked.
+    index("accounts_parked").on(t.parkedUntil).where(sql`parked_until is not null`),
     // Read by who looks at what was done last. Written once a turn, at its end.
     index("accounts_idle_since").on(t.stateSince).where(sql`state = 'idle'`),
     // Few accounts are paused or have dead letters, and these columns change with a verb or a failure only.

@@ -56,6 +56,20 @@ export function judgeFailure(failure: { rule: RetryRule; attempt: number; wish?:
   return { next: "retry", inMs: backoffMs({ attempt, firstMs: rule.backoffMs, mostMs: rule.backoffMsMax, random }) };
 }
 
+/**
+ * Whether the attempts of an event were used up by workers that died, before this attempt.
+ *
+ * Of the first attempt alone nobody knows whether its handler was called: a worker may die between the claim and the call.
+ * From the second attempt on a call is recorded before it is made, and one without a record is not counted. So an event is
+ * given up only if its handler was called at least once.
+ *
+ * @param head.attempt the attempt that would begin now
+ * @param head.forgiven how many of the attempts before it no longer count
+ */
+export function areAttemptsUsedUp(head: { rule: RetryRule; attempt: number; forgiven: number }): boolean {
+  return head.attempt > 2 && head.attempt - head.forgiven > head.rule.attemptsMax;
+}
+
 /** What the rule says for an event that is given up. */
 export function giveUp(rule: RetryRule): Verdict {
   return rule.failurePolicy === "park" ? { next: "park", forMs: rule.parkMs } : { next: rule.failurePolicy };

@@ -9,6 +9,7 @@ import { type GiveBack, giveBackLeases } from "../db/give-back.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
+import { recordStarts, type Start } from "../db/start.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { isLocked, isUnavailable } from "../errors/database.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
@@ -24,6 +25,8 @@ export interface Ledger {
   claim(accountId: string): Promise<Claimed | undefined>;
   /** The next events after a seq, in order; empty when there are none. */
   read(request: PageRequest): Promise<readonly StoredEvent[]>;
+  /** Records that a handler is about to be called; false when the lease is lost. */
+  recordStart(start: Start): Promise<boolean>;
   settle(settlement: Settlement): Promise<Settled | undefined>;
   giveBack(end: GiveBack): Promise<boolean>;
 }
@@ -70,6 +73,11 @@ export function createLedger(options: {
     ...batchesOf((request) => request.accountId),
     commit: (requests) => readPages(database, requests),
   });
+  const starts = new GroupCommit<Start, boolean>({
+    ...batchesOf((start) => start.accountId),
+    commit: async (items) =>
+      answersFor(items, await recordStarts(database, items)).map((recorded) => recorded !== undefined),
+  });
   const settles = new GroupCommit<Settlement, Settled | undefined>({
     ...batchesOf((settlement) => settlement.accountId),
     commit: async (items) => {
@@ -87,6 +95,7 @@ export function createLedger(options: {
   return {
     claim: (accountId) => claims.submit(accountId),
     read: (request) => untilAvailable(hopeless, () => reads.submit(request)),
+    recordStart: (start) => untilAvailable(hopeless, () => starts.submit(start)),
     settle: (settlement) => untilAvailable(hopeless, () => settles.submit(settlement)),
     giveBack: (end) => untilAvailable(hopeless, () => endings.submit(end)),
   };

@@ -59,6 +59,11 @@ export class Life {
     this.#options = options;
   }
 
+  /** Whether the lease is known to be good. */
+  get isGood(): boolean {
+    return this.#isConfirmed();
+  }
+
   /** Resolves when the lease is known to be good; undefined when it is. */
   confirmed(): Promise<void> | undefined {
     if (this.#isConfirmed()) return undefined;

@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
-import { RECONCILE_ACCOUNTS_MAX, reconcileOnce, sweepJobs, wakeForgotten } from "../db/reconcile.ts";
+import { RECONCILE_ACCOUNTS_MAX, type ReconcileOptions, reconcileOnce } from "../db/reconcile.ts";
+import { sweepJobs } from "../db/wake-ups.ts";
 import { listHeldLeases } from "../db/workers.ts";
 import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
@@ -12,16 +13,13 @@ import type { Ledger } from "./ledger.ts";
 import { createPruning } from "./prune.ts";
 
 /** Between two passes, at least. */
-const RECONCILE_INTERVAL_MS = 400;
-
-/** Looking for forgotten accounts rests three times as long as it took: on a huge backlog it costs a quarter of one connection at most. */
-const REST_PER_WORK = 3;
+export const RECONCILE_INTERVAL_MS = 400;
 
 /** A lease this old belongs to a turn, or to nobody. */
-const STRAY_MS = 1_000;
+const UNKNOWN_LEASE_MS = 1_000;
 
 /** Between two sweeps of graphile-worker's jobs. */
-const SWEEP_MS = 60_000;
+const SWEEP_JOBS_MS = 60_000;
 
 /** How a loop goes on, and how it ends. */
 export interface LoopOptions {
@@ -47,14 +45,11 @@ export async function every(options: LoopOptions & { name: string }, pass: () =>
 }
 
 /** Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass. */
-export async function reconcilePass(options: {
-  database: Database;
-  log: Log;
-  buries: boolean;
-  metrics?: WorkerMetrics;
-}): Promise<number> {
-  const { database, log, buries, metrics } = options;
-  const reconciled = await reconcileOnce(database, { buries });
+export async function reconcilePass(
+  options: ReconcileOptions & { database: Database; log: Log; metrics?: WorkerMetrics },
+): Promise<number> {
+  const { database, log, metrics } = options;
+  const reconciled = await reconcileOnce(database, options);
   metrics?.tookOver(reconciled.takenOver);
   metrics?.settled("dead", null, reconciled.unparked);
   if (Object.values(reconciled).some((count) => count > 0)) log.warn(reconciled, "put right what was left behind");
@@ -70,36 +65,43 @@ export async function reconcilePass(options: {
 export function keepUp(options: LoopOptions & { database: Database; keepDays: number }): Promise<void>[] {
   const { database, keepDays, ...loop } = options;
   return [
-    every({ ...loop, name: "waking the forgotten" }, () => wakePass({ database, log: loop.log })),
-    every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(database).then(() => SWEEP_MS)),
+    every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(database).then(() => SWEEP_JOBS_MS)),
     every({ ...loop, name: "pruning" }, createPruning({ database, keepDays })),
   ];
 }
 
-/** Wakes the forgotten once. Returns the ms to wait before the next pass. */
-async function wakePass(options: { database: Database; log: Log }): Promise<number> {
-  const startedMs = performance.now();
-  const woken = await wakeForgotten(options.database);
-  if (woken > 0) options.log.warn({ woken }, "woke accounts whose wake-up had got lost");
-  if (woken >= RECONCILE_ACCOUNTS_MAX) return 0;
-  return Math.max(RECONCILE_INTERVAL_MS, REST_PER_WORK * (performance.now() - startedMs));
-}
-
 /**
- * Gives back what the database says this worker holds and the worker knows nothing of: a claim whose answer was lost may
- * commit after everybody has stopped waiting for it. Returns how many there were.
+ * Creates what gives back what the database says this worker holds and the worker knows nothing of: a claim whose answer was
+ * lost may commit after everybody has stopped waiting for it. It answers how many leases were the worker's until now.
+ *
+ * An account that is in hand when the question is sent is left out: its turn may end before the answer is there, and the
+ * answer then shows a lease that is over.
+ *
+ * @param options.inHand the accounts in hand now
  */
-export async function giveBackStrays(options: {
+export function createLeaseSweep(options: {
   database: Database;
-  ledger: Ledger;
+  ledger: Pick<Ledger, "giveBack">;
   workerId: string;
-  isInHand: (accountId: string) => boolean;
-}): Promise<number> {
-  const held = await listHeldLeases(options.database, options.workerId, STRAY_MS);
-  const strays = held.filter(({ accountId }) => !options.isInHand(accountId));
-  const end = { startedSeq: null, failure: null, forgives: false };
-  const givenBack = Promise.allSettled(strays.map((lease) => options.ledger.giveBack({ ...lease, ...end })));
-  // A stray that somebody has locked must not keep anybody from recovery.
-  if (strays.length > 0) await Promise.race([givenBack, sleep(STRAY_MS)]);
-  return strays.length;
+  inHand: () => Iterable<string>;
+}): () => Promise<number> {
+  const { database, ledger, workerId, inHand } = options;
+  /** Accounts whose lease is being given back: one that somebody has locked takes long. */
+  const ending = new Set<string>();
+  return async () => {
+    const known = new Set([...inHand(), ...ending]);
+    const held = await listHeldLeases(database, workerId, UNKNOWN_LEASE_MS);
+    for (const accountId of inHand()) known.add(accountId);
+    let givenBack = 0;
+    const ended = held
+      .filter(({ accountId }) => !known.has(accountId))
+      .map(async (lease) => {
+        ending.add(lease.accountId);
+        const end = { ...lease, startedSeq: null, failure: null, forgives: false };
+        if (await ledger.giveBack(end).finally(() => ending.delete(lease.accountId))) givenBack += 1;
+      });
+    // An account that somebody has locked must not keep anybody from recovery.
+    if (ended.length > 0) await Promise.race([Promise.allSettled(ended), sleep(UNKNOWN_LEASE_MS)]);
+    return givenBack;
+  };
 }

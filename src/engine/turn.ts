@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import type { HeadFailure } from "../db/give-back.ts";
 import type { Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
-import { giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
+import { areAttemptsUsedUp, giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
 import { isUnavailable } from "../errors/database.ts";
 import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
@@ -25,18 +25,24 @@ import {
 /** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
 const BROKEN_TURN_REST_MS = 1_000;
 
-/** Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects. */
-export async function runTurn(options: TurnOptions, accountId: string): Promise<void> {
+/**
+ * Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects.
+ *
+ * @returns false when the turn broke off: what the database made of its last statement is not known
+ */
+export async function runTurn(options: TurnOptions, accountId: string): Promise<boolean> {
   let turn: Turn | undefined;
   try {
     const lease = await options.ledger.claim(accountId);
-    if (lease === undefined) return;
+    if (lease === undefined) return true;
     turn = beginTurn(options, lease);
     await listening(turn, handleInOrder(turn));
+    return true;
   } catch (error) {
     const level = isUnavailable(error) ? "warn" : "error";
     options.log[level]({ err: error, accountId }, "a turn broke off; its account is given back");
     await giveBackBroken(options, accountId, turn, error);
+    return false;
   }
 }
 
@@ -62,13 +68,32 @@ async function handleInOrder(turn: Turn): Promise<void> {
     assert(page.length > 0, `account ${turn.lease.accountId} runs, but has no event after seq ${processedSeq}`);
     for (const event of page) {
       assert(event.seq === processedSeq + 1, `account ${event.accountId} lacks seq ${processedSeq + 1}`);
+      if (turn.attempt > 1 && !(await recordStart(turn, event))) return;
       // Nothing comes between the last look and the start: a process may be stopped at any moment.
-      for (let wait = turn.confirmed(); wait !== undefined && !mustEnd(turn); wait = turn.confirmed()) await wait;
+      if (turn.confirmed() !== undefined) await untilConfirmed(turn);
       if (mustEnd(turn)) return await giveBack(turn, null);
       if (!(await takeStep(turn, event))) return;
       processedSeq = event.seq;
     }
   }
+}
+
+/** Resolves when the lease is known to be good, or when the turn must end. */
+async function untilConfirmed(turn: Turn): Promise<void> {
+  for (let wait = turn.confirmed(); wait !== undefined && !mustEnd(turn); wait = turn.confirmed()) await wait;
+}
+
+/**
+ * Records that the handler is about to be called, as late as possible: a worker that dies before has not used up an attempt. A
+ * first attempt is not recorded: that would be a write for every event. Returns whether the turn goes on.
+ */
+async function recordStart(turn: Turn, event: StoredEvent): Promise<boolean> {
+  await untilConfirmed(turn);
+  if (mustEnd(turn)) return true;
+  if (await turn.ledger.recordStart({ ...leaseOf(turn), seq: event.seq })) return true;
+  turn.metrics?.lostLease();
+  turn.log.warn({ ...leaseOf(turn), seq: event.seq }, "lease lost before the handler was called");
+  return false;
 }
 
 function mustEnd(turn: Turn): boolean {
@@ -78,7 +103,8 @@ function mustEnd(turn: Turn): boolean {
 /** Handles one event and settles it. Returns whether the turn goes on. */
 async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
   const rule = turn.ruleOf(event.type);
-  if (turn.attempt - turn.attemptsForgiven > rule.attemptsMax) return await endAttempts(turn, event, rule);
+  const head = { rule, attempt: turn.attempt, forgiven: turn.attemptsForgiven };
+  if (areAttemptsUsedUp(head)) return await endAttempts(turn, event, rule);
   turn.startedSeq = event.seq;
   const startedMs = performance.now();
   const startedUs = turn.heard.databaseUs + Math.ceil((startedMs - turn.heard.monotonicMs) * 1_000);

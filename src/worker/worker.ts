@@ -7,18 +7,19 @@ import { once, setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
-import { unlockJobs } from "../db/reconcile.ts";
+import { reconcileOnce } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
-import { every, giveBackStrays, keepUp, reconcilePass } from "../engine/recover.ts";
+import { every } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { openWorkerPools } from "./pools.ts";
+import { Recovery } from "./recovery.ts";
 import { startWatchdog } from "./watchdog.ts";
 
 /** What a worker is made of. */
@@ -38,8 +39,8 @@ export interface WorkerOptions {
   readonly metrics: WorkerMetrics;
 }
 
-/** Between two tries of a recovery loop that failed. */
-const RECOVERY_RETRY_MS = 300;
+/** Between two tries to renew the lease, when one could not even be made. */
+const RENEWAL_RETRY_MS = 300;
 
 /** Handlers that are interrupted have this long to come to their end before their accounts are given back. */
 const INTERRUPTED_MS_MAX = 500;
@@ -49,6 +50,7 @@ const SIGN_OFF_MS_MAX = 1_000;
 
 /** A worker; it does nothing before `start`. */
 export class Worker {
+  readonly recovery: Recovery;
   readonly #options: WorkerOptions;
   readonly #identity: WorkerIdentity;
   readonly #database: Database;
@@ -61,7 +63,6 @@ export class Worker {
   readonly #abandoned = createStop();
   readonly #closing = createStop();
   #interrupted = createStop();
-  readonly #poolsGone = new Set<string>();
   #started: Promise<void> | undefined;
   #loops: Promise<void>[] = [];
   #stopWatchdog: (() => Promise<void>) | undefined;
@@ -75,10 +76,21 @@ export class Worker {
     this.#transactionPool = pools.transactionPool;
     this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs });
     const workerId = this.#identity.id;
-    const { metrics } = options;
+    const { metrics, keepDays } = options;
     this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal, metrics });
     const onLost = (why: string) => this.#interruptAll(why);
     this.#life = new Life({ url, database: this.#database, worker: this.#identity, leaseMs, log, onLost });
+    this.recovery = new Recovery({
+      database: this.#database,
+      ledger: this.#ledger,
+      workerId,
+      log,
+      metrics,
+      keepDays,
+      inHand: () => this.#inHand.keys(),
+      hasFreeSlots: () => !this.isStopping && this.#inHand.size < options.concurrency,
+      mayJudge: () => this.#life.mayJudge,
+    });
   }
 
   /** Takes the lease and starts the recovery loops. Calling it again changes nothing; after a failure it tries again. */
@@ -95,6 +107,11 @@ export class Worker {
     return this.#stopping.signal.aborted;
   }
 
+  /** Whether it can do its work: its lease is known to be good, and turns begin when accounts are due. */
+  get isReady(): boolean {
+    return !this.isStopping && this.#life.isGood && this.recovery.stalledMs === 0;
+  }
+
   /** How many accounts it runs now. */
   get inHand(): number {
     return this.#inHand.size;
@@ -107,11 +124,6 @@ export class Worker {
 
   set graphilePool(pool: string | null) {
     this.#life.graphilePool = pool;
-  }
-
-  /** What a runner that is gone has locked is freed at the next reconciliation. */
-  freeJobsOf(graphilePool: string): void {
-    this.#poolsGone.add(graphilePool);
   }
 
   /** One turn of an account, from claim to the end of its lease. Rejects only if the worker could not start. */
@@ -162,7 +174,7 @@ export class Worker {
     this.#closing.abort();
     // A renewal under way would enter the worker again.
     await Promise.race([Promise.all(this.#loops), sleep(SIGN_OFF_MS_MAX)]);
-    const signedOff = removeWorker(this.#database, this.#identity.id).catch((error: unknown) =>
+    const signedOff = this.#signOff().catch((error: unknown) =>
       log.warn({ err: error }, "could not sign off; the lease will run out"),
     );
     await Promise.race([signedOff, sleep(SIGN_OFF_MS_MAX)]);
@@ -173,35 +185,26 @@ export class Worker {
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency, leaseMs, keepDays } = this.#options;
+    const { log, concurrency, leaseMs } = this.#options;
     await this.#life.begin();
     this.#stopWatchdog = startWatchdog(leaseMs);
-    const loop = { signal: this.#closing.signal, log, onErrorMs: RECOVERY_RETRY_MS };
+    const { signal } = this.#closing;
     this.#loops = [
-      every({ ...loop, name: "renewing the lease" }, () => this.#life.renewPass()),
-      every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
-      ...keepUp({ ...loop, database: this.#database, keepDays }),
+      every({ signal, log, onErrorMs: RENEWAL_RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
+      ...this.recovery.start(signal),
     ];
     log.info({ workerId: this.#identity.id, concurrency }, "worker started");
   }
 
-  async #reconcile(): Promise<number> {
-    const { log, metrics } = this.#options;
-    const strays = await giveBackStrays({
-      database: this.#database,
-      ledger: this.#ledger,
-      workerId: this.#identity.id,
-      isInHand: (accountId) => this.#inHand.has(accountId),
-    });
-    const pools = [...this.#poolsGone];
-    if (pools.length > 0) await unlockJobs(this.#database, pools);
-    for (const pool of pools) this.#poolsGone.delete(pool);
-    if (strays > 0) log.warn({ strays }, "gave back accounts whose claim had got lost");
-    return await reconcilePass({ database: this.#database, log, metrics, buries: this.#life.mayJudge });
+  /** Whatever it still runs goes to others at once. */
+  async #signOff(): Promise<void> {
+    await removeWorker(this.#database, this.#identity.id);
+    await reconcileOnce(this.#database, { judges: false });
   }
 
   /** Others may have the accounts by now. What runs is told; what comes next starts afresh. */
   #interruptAll(why: string): void {
+    this.recovery.troubled();
     this.#options.log.error({ inHand: this.#inHand.size }, `the worker may have lost its accounts: ${why}`);
     this.#interrupted.abort(new Error(why));
     this.#life.releaseWaiting();
@@ -210,7 +213,8 @@ export class Worker {
 
   async #runTurn(accountId: string): Promise<void> {
     const { log, metrics, handler, ruleOf, concurrency } = this.#options;
-    await runTurn(
+    this.recovery.turnBegan();
+    const isWhole = await runTurn(
       {
         ledger: this.#ledger,
         transactions: this.#transactions,
@@ -226,6 +230,7 @@ export class Worker {
       },
       accountId,
     );
+    if (!isWhole) this.recovery.troubled();
   }
 }
 

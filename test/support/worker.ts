@@ -2,6 +2,7 @@
  * A worker for tests that call the engine by themselves: turns without graphile-worker around them.
  */
 import { randomUUID } from "node:crypto";
+import { type DueLook, type DueMark, FIRST_DUE, wakeLost } from "../../src/db/wake-ups.ts";
 import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
 import type { TurnOptions } from "../../src/engine/holding.ts";
@@ -83,6 +84,17 @@ export async function expireLease(db: TestDatabase, workerId: string): Promise<v
   await db.query("update inturn.workers set lease_expires_at = clock_timestamp() - interval '1 second' where id = $1", [
     workerId,
   ]);
+}
+
+/** Looks at all accounts that are due, and says how many were woken. */
+export async function countWoken(db: TestDatabase): Promise<number> {
+  let woken = 0;
+  for (let after: DueMark | null = FIRST_DUE; after !== null; ) {
+    const look: DueLook | undefined = await wakeLost(db.database, after);
+    woken += look?.woken ?? 0;
+    after = look?.isFull === true ? look.last : null;
+  }
+  return woken;
 }
 
 /** What the account's row says. */

@@ -1,0 +1,108 @@
+/**
+ * A worker's part in recovery: the loops that put right what others left behind, and what it left behind itself.
+ */
+import type { Database } from "../db/pool.ts";
+import { unlockJobs } from "../db/wake-ups.ts";
+import type { Ledger } from "../engine/ledger.ts";
+import { createLeaseSweep, every, keepUp, type LoopOptions, reconcilePass } from "../engine/recover.ts";
+import { StallWatch } from "../engine/stall-watch.ts";
+import { createWakeSearch } from "../engine/wake-search.ts";
+import type { Log } from "../log/log.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
+
+/** Between two sweeps for leases whose worker, or whose turn, is gone without a trace: each reads every running account. */
+const SWEEP_MS = 2_000;
+
+/** After something went wrong every pass sweeps, for this long: a statement that was given up may still be carried out. */
+const TROUBLED_MS = 10_000;
+
+/** Between two tries of a loop that failed. */
+const RETRY_MS = 300;
+
+/** What recovery needs of its worker. */
+export interface RecoveryOptions {
+  readonly database: Database;
+  readonly ledger: Pick<Ledger, "giveBack">;
+  readonly workerId: string;
+  readonly log: Log;
+  readonly metrics: WorkerMetrics;
+  /** How long settled events are kept; 0 keeps them for ever. */
+  readonly keepDays: number;
+  /** The accounts in hand now. */
+  readonly inHand: () => Iterable<string>;
+  readonly hasFreeSlots: () => boolean;
+  /** Whether this worker may say which of the others are gone. */
+  readonly mayJudge: () => boolean;
+}
+
+/** The recovery of one worker. */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #stallWatch: StallWatch;
+  readonly #sweepLeases: () => Promise<number>;
+  /** Runners of graphile-worker that are gone, and may have locked jobs. */
+  readonly #runnersGone = new Set<string>();
+  #sweptMs = Number.NEGATIVE_INFINITY;
+  #troubledMs = Number.NEGATIVE_INFINITY;
+  /** Hears that wake-ups wait and are not fetched: whoever runs graphile-worker starts it again. */
+  onUnfetched: () => void = () => undefined;
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#sweepLeases = createLeaseSweep(options);
+    const { hasFreeSlots, log } = options;
+    this.#stallWatch = new StallWatch({ hasFreeSlots, onUnfetched: () => this.onUnfetched(), log });
+  }
+
+  /** Starts the loops: each resolves when the signal aborts. */
+  start(signal: AbortSignal): Promise<void>[] {
+    const { database, log, keepDays } = this.#options;
+    const loop: LoopOptions = { signal, log, onErrorMs: RETRY_MS };
+    const search = createWakeSearch({ database, log, onLook: (look) => this.#stallWatch.looked(look) });
+    return [
+      every({ ...loop, name: "reconciling" }, () => this.#reconcile()),
+      every({ ...loop, name: "looking for lost wake-ups" }, search),
+      ...keepUp({ ...loop, database, keepDays }),
+    ];
+  }
+
+  /** For how long accounts have been due although the worker has free slots, in ms; 0 while it is well. */
+  get stalledMs(): number {
+    return this.#stallWatch.stalledMs;
+  }
+
+  /** Takes note of a turn that begins. */
+  turnBegan(): void {
+    this.#stallWatch.turnBegan();
+  }
+
+  /** Takes note of a statement of which nobody knows what became of it. */
+  troubled(): void {
+    this.#troubledMs = performance.now();
+  }
+
+  /** What a runner that is gone has locked is freed at the next reconciliation. */
+  freeJobsOf(graphilePool: string): void {
+    this.#runnersGone.add(graphilePool);
+  }
+
+  async #reconcile(): Promise<number> {
+    const { database, log, metrics, mayJudge } = this.#options;
+    const nowMs = performance.now();
+    const sweeps = nowMs - this.#sweptMs >= SWEEP_MS || nowMs - this.#troubledMs < TROUBLED_MS;
+    try {
+      if (sweeps) {
+        const givenBack = await this.#sweepLeases();
+        if (givenBack > 0) log.warn({ givenBack }, "gave back accounts whose claim had got lost");
+        this.#sweptMs = nowMs;
+      }
+      const gone = [...this.#runnersGone];
+      if (gone.length > 0) await unlockJobs(database, gone);
+      for (const runner of gone) this.#runnersGone.delete(runner);
+      return await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps });
+    } catch (error) {
+      this.troubled();
+      throw error;
+    }
+  }
+}
