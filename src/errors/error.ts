@@ -32,6 +32,7 @@ export const ERROR_CODES = [
   "operation_invalid",
   "origin_refused",
   "form_refused",
+  "worker_not_ready",
   "handler_timed_out",
   "lease_lost",
   "transaction_repeated",

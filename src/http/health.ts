@@ -40,6 +40,22 @@ export function createLivenessRoute(): Route {
   };
 }
 
+/** `GET /readyz` of a worker. @param isReady whether it can do its work */
+export function createWorkerReadinessRoute(isReady: () => boolean): Route {
+  return {
+    spec: specOf("/readyz", "getReadiness", "Whether the worker can do its work"),
+    codes: ["worker_not_ready"],
+    access: "open",
+    handle: (c) => {
+      if (isReady()) return c.json({ status: "ready" });
+      throw new InturnError(
+        "worker_not_ready",
+        "The worker has no good lease, it is stopping, or accounts are due and no turn begins; its log says which.",
+      );
+    },
+  };
+}
+
 async function getReadiness(c: ApiContext, database: Database): Promise<Response> {
   if (await isReady(database)) return c.json({ status: "ready" });
   throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");

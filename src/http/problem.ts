@@ -43,6 +43,7 @@ const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   event_invalid: 422,
   overloaded: 503,
   account_locked: 503,
+  worker_not_ready: 503,
   database_not_migrated: 503,
   database_unavailable: 503,
 };

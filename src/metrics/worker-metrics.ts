@@ -63,6 +63,12 @@ export class WorkerMetrics {
     registers: this.#registers,
   });
 
+  readonly #stalled = new Gauge({
+    name: "inturn_worker_stalled_seconds",
+    help: "For how long accounts have been due although this worker has free slots; 0 while it is well.",
+    registers: this.#registers,
+  });
+
   /** @param options.hasProcess with the metrics of the process: memory, processor, event loop */
   constructor(options: { hasProcess?: boolean } = {}) {
     // From the beginning on: what has not happened yet is 0, and not unknown.
@@ -104,7 +110,8 @@ export class WorkerMetrics {
   }
 
   /** Everything as text. */
-  async expose(load: { inHand: number; concurrency: number }): Promise<string> {
+  async expose(load: { inHand: number; concurrency: number; stalledMs: number }): Promise<string> {
+    this.#stalled.set(load.stalledMs / 1_000);
     this.#inHand.set(load.inHand);
     this.#concurrency.set(load.concurrency);
     return await this.registry.metrics();

@@ -47,8 +47,12 @@ export async function composeWorker(options: WorkOptions): Promise<ComposedWorke
   const limits = { concurrency, leaseMs, shutdownMs, keepDays };
   const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
-  const exposeMetrics = async () => await metrics.expose({ inHand: worker.inHand, concurrency });
-  const listener = port === undefined ? undefined : await startWorkerListener({ ...options, port, exposeMetrics });
+  const exposeMetrics = async () => {
+    const { inHand, recovery } = worker;
+    return await metrics.expose({ inHand, concurrency, stalledMs: recovery.stalledMs });
+  };
+  const listening = { ...options, exposeMetrics, isReady: () => worker.isReady };
+  const listener = port === undefined ? undefined : await startWorkerListener({ ...listening, port });
   return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
 }
 

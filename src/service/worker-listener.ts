@@ -1,10 +1,10 @@
 /**
- * A worker's own listener: what it counts, for Prometheus, and whether it lives.
+ * A worker's own listener: what it counts, for Prometheus, whether it lives, and whether it can do its work.
  */
 import type { Settings } from "../config/settings.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createServerApp } from "../http/app.ts";
-import { createLivenessRoute } from "../http/health.ts";
+import { createLivenessRoute, createWorkerReadinessRoute } from "../http/health.ts";
 import { createMetricsRoute } from "../http/metrics.ts";
 import type { Log } from "../log/log.ts";
 import { type Listening, listen } from "./listen.ts";
@@ -20,13 +20,14 @@ export async function startWorkerListener(options: {
   port: number;
   log: Log;
   exposeMetrics: () => Promise<string>;
+  isReady: () => boolean;
 }): Promise<Listening> {
-  const { settings, databaseUrl: url, port, log, exposeMetrics } = options;
+  const { settings, databaseUrl: url, port, log, exposeMetrics, isReady } = options;
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
   const database = openDatabase({ url, name: "inturn metrics", connectionsMax: 1, onError });
   try {
     const { access, isLocal } = await openAccess(database, { settings, log });
-    const routes = [createMetricsRoute(exposeMetrics), createLivenessRoute()];
+    const routes = [createMetricsRoute(exposeMetrics), createLivenessRoute(), createWorkerReadinessRoute(isReady)];
     const app = createServerApp({ access, isLocal, log, basePath: settings.basePath }, { routes });
     const server = await listen({ fetch: app.fetch, host: settings.host, port, connectionsMax: CONNECTIONS_MAX, log });
     log.info({ url: server.url }, "metrics are at /metrics");

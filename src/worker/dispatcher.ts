@@ -27,12 +27,16 @@ const STOP_MS_MAX = 2_000;
 export function startDispatcher(options: PresetOptions): Dispatcher {
   const stopping = new AbortController();
   let current: Running | undefined;
+  // One that fetches nothing is replaced at once: it comes to its end beside its successor.
+  const ending = new Set<Promise<void>>();
+  options.worker.recovery.onUnfetched = () => current?.replace();
   const running = keepRunning();
   return {
     async stop() {
       stopping.abort();
       await current?.end();
       await running;
+      await Promise.all(ending);
     },
   };
 
@@ -45,6 +49,12 @@ export function startDispatcher(options: PresetOptions): Dispatcher {
         if (stopping.signal.aborted) return await current.end();
         const cause = await current.gaveUp;
         if (stopping.signal.aborted) return;
+        if (cause === UNFETCHED) {
+          options.log.warn("wake-ups wait and graphile-worker fetches none; starting it again");
+          const end = current.end().finally(() => ending.delete(end));
+          ending.add(end);
+          continue;
+        }
         options.log.warn({ err: cause }, "graphile-worker gave up; starting it again");
         await current.end();
       } catch (error) {
@@ -57,9 +67,14 @@ export function startDispatcher(options: PresetOptions): Dispatcher {
   }
 }
 
+/** Why a runner is replaced that has not given up: somebody emptied its tables, say, and it looks for a task that is not there. */
+const UNFETCHED = Symbol("unfetched");
+
 interface Running {
   /** Resolves, with the reason if there is one, when the runner takes no more jobs. */
   readonly gaveUp: Promise<unknown>;
+  /** Has it given up at once. */
+  replace(): void;
   /** Lets it complete its jobs, for as long as that makes sense, and closes its connections. */
   end(): Promise<void>;
 }
@@ -89,9 +104,9 @@ async function startRunner(options: PresetOptions): Promise<Running> {
     const end = async () => {
       await endRunner(runner, options);
       destroyDatabase(pool, clients);
-      if (jobsOf !== null) options.worker.freeJobsOf(jobsOf);
+      if (jobsOf !== null) options.worker.recovery.freeJobsOf(jobsOf);
     };
-    return { gaveUp, end };
+    return { gaveUp, end, replace: () => giveUp(UNFETCHED) };
   } catch (error) {
     destroyDatabase(pool, clients);
     throw error;

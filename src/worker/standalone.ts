@@ -25,6 +25,7 @@ function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
         init(next, { ctx }) {
           ctx.events.on("gracefulShutdown", () => (isTold = true));
           ctx.events.on("pool:create", ({ workerPool }) => {
+            worker.recovery.onUnfetched = () => void workerPool.gracefulShutdown("it fetches no wake-ups");
             worker.start().catch((error: unknown) => {
               log.fatal({ err: error }, "the worker could not start; is the database migrated?");
               process.exitCode = 1;

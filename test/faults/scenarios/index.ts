@@ -26,7 +26,7 @@ import {
   stopTransactions,
 } from "./stalls.ts";
 import { twoVersions } from "./versions.ts";
-import { deadPool, deafListener, herd, wakeUps } from "./wake-ups.ts";
+import { deadPool, deafListener, emptiedQueue, herd, wakeUps } from "./wake-ups.ts";
 
 /** Every fault, in the order of the list. */
 export const SCENARIOS: readonly Scenario[] = [
@@ -37,6 +37,7 @@ export const SCENARIOS: readonly Scenario[] = [
   deadPool,
   deafListener,
   diskFull,
+  emptiedQueue,
   frozenBackend,
   halfOpen,
   herd,

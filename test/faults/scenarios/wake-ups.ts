@@ -26,6 +26,20 @@ export const wakeUps: Scenario = {
   },
 };
 
+/** graphile-worker's tables are emptied, its list of tasks included, while workers run: a restore without them does the same. */
+export const emptiedQueue: Scenario = {
+  name: "emptied-queue",
+  fault: 34,
+  promise: "every account goes on within 5 s",
+  async run(bench) {
+    bench.demands.idleMsMax = 5_000;
+    await bench.start({ servers: 1, workers: 2 });
+    sendCommonTraffic(bench, 8_000);
+    await sleep(bench.random.int(500, 2_000));
+    await bench.query("truncate graphile_worker._private_jobs, graphile_worker._private_tasks cascade");
+  },
+};
+
 /** Before any worker starts, a pool that died long ago has locked the jobs. */
 export const deadPool: Scenario = {
   name: "dead-pool",
