@@ -40,14 +40,14 @@ export function createLivenessRoute(): Route {
   };
 }
 
-/** `GET /readyz` of a worker. @param isReady whether it can do its work */
-export function createWorkerReadinessRoute(isReady: () => boolean): Route {
+/** `GET /readyz` of a worker. @param canWork whether it can do its work */
+export function createWorkerReadinessRoute(canWork: () => boolean): Route {
   return {
     spec: specOf("/readyz", "getReadiness", "Whether the worker can do its work"),
     codes: ["worker_not_ready"],
     access: "open",
     handle: (c) => {
-      if (isReady()) return c.json({ status: "ready" });
+      if (canWork()) return c.json({ status: "ready" });
       throw new InturnError(
         "worker_not_ready",
         "The worker has no good lease, it is stopping, or accounts are due and no turn begins; its log says which.",
