@@ -8,7 +8,9 @@ import { sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import pg from "pg";
 import QueryStream from "pg-query-stream";
+import { Permits } from "../src/db/permits.ts";
 import { openDatabase, type TransactionClient } from "../src/db/pool.ts";
+import { inTransaction } from "../src/db/transaction.ts";
 import type { TurnOptions } from "../src/engine/holding.ts";
 import { createTransactions } from "../src/engine/transactions.ts";
 import { runTurn } from "../src/engine/turn.ts";
@@ -418,6 +420,8 @@ const CONTROLS: readonly string[] = [
   "select 1; commit; begin",
   "select 1; rollback; begin",
   "select 1; commit and chain",
+  "reset all; commit; begin",
+  "reset all",
 ];
 
 for (const control of CONTROLS) {
@@ -440,6 +444,40 @@ for (const control of CONTROLS) {
     }),
   );
 }
+
+test(
+  "PostgreSQL itself refuses a commit inside a block or a procedure, and its transaction fails",
+  withOneConnection(async ({ handle, db, counters }) => {
+    await db.query("create procedure public.committing() language plpgsql as 'begin commit; end'");
+    for (const [id, hidden] of Object.entries({
+      block: "do 'begin commit; end'",
+      procedure: "call public.committing()",
+    })) {
+      const { error, processedSeq } = await handle(id, async (client) => {
+        await client.query(INCREMENT, [id]);
+        await client.query(hidden).catch(() => undefined);
+      });
+      assert.deepEqual([error?.code, error?.cause?.code, processedSeq], ["transaction_aborted", "2D000", 0], id);
+    }
+    assert.deepEqual(await counters(), {});
+  }),
+);
+
+test(
+  "a commit that PostgreSQL answers with ROLLBACK is no success, whoever has broken the transaction",
+  withOneConnection(async ({ pool, counters }) => {
+    const options = { permits: new Permits(1), idleMsMax: 2_000, onLate: () => undefined };
+    const broken = inTransaction(pool, options, {
+      work: async (client) => void (await client.query(INCREMENT, ["a"])),
+      finish: async (client) => void (await client.query("select 1 / 0").catch(() => undefined)),
+    });
+    await assert.rejects(broken, (error: { code: string; cause: { code: string } }) => {
+      assert.deepEqual([error.code, error.cause.code], ["transaction_aborted", "22012"]);
+      return true;
+    });
+    assert.deepEqual([await counters(), pool.totalCount], [{}, 1]);
+  }),
+);
 
 test(
   "transactions inside the transaction are savepoints, drizzle's and those by hand, at any depth",
