@@ -7,7 +7,7 @@ import { SCENARIOS } from "./faults/scenarios/index.ts";
 import { runSuite } from "./faults/suite.ts";
 import { killLeftovers } from "./support/process.ts";
 
-const SELECTION = ["sigstop-rush", "kill-transactions", "immediate-stop", "lost-commit"];
+const SELECTION = ["sigstop-rush", "kill-transactions", "immediate-stop", "lost-commit", "misused-clients"];
 
 after(killLeftovers);
 

@@ -26,6 +26,8 @@ function printVerification(found: Verification): void {
     ["events", `${formatNumber(found.events)} of ${formatNumber(found.accounts)} accounts`],
     ["processed", formatNumber(found.processed)],
     ["pending", zero(found.pending)],
+    ["dead letters", zero(found.dead)],
+    ["skipped", zero(found.skipped)],
     ["lost", zero(found.lost)],
     ["stored twice", zero(found.duplicates)],
     ["out of order", zero(found.orderViolations)],

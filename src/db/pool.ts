@@ -12,7 +12,7 @@ export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
 /** A connection inside a transaction, as `context.transaction` hands it to a handler. */
 export type TransactionClient = pg.PoolClient;
 
-/** Longest wait for a connection: past it the caller hears that the database is unavailable. */
+/** Longest wait for a connection, also for one that others use: past it the caller hears that the database is unavailable. */
 const CONNECT_MS_MAX = 5_000;
 
 /** Longest time one statement may take on the server, unless told. */
@@ -39,7 +39,6 @@ const INT8 = pg.types.builtins.INT8;
  * @param options.connectionsMax how many connections at most
  * @param options.keyedPlans for statements that only look up rows by key
  * @param options.statementMsMax longest time one statement may take on the server
- * @param options.connectMsMax longest wait for a connection, also for one that others use
  * @param options.lockMsMax longest wait for a row that somebody has locked; without it as long as a statement
  * @param options.onError hears about connections that break while nobody uses them
  */
@@ -50,15 +49,14 @@ export function openDatabase(options: {
   keyedPlans?: boolean;
   statementMsMax?: number;
   lockMsMax?: number;
-  connectMsMax?: number;
   onError: (error: Error) => void;
 }): Database {
-  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0, connectMsMax = CONNECT_MS_MAX } = options;
+  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
   const database = new pg.Pool({
     connectionString: options.url,
     application_name: options.name,
     max: options.connectionsMax,
-    connectionTimeoutMillis: connectMsMax,
+    connectionTimeoutMillis: CONNECT_MS_MAX,
     statement_timeout: statementMsMax,
     query_timeout: statementMsMax + ANSWER_MS_MAX,
     idle_in_transaction_session_timeout: statementMsMax,

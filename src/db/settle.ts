@@ -1,5 +1,6 @@
 import type { AccountState, Outcome } from "../domain/account.ts";
 import type { Queryable } from "./pool.ts";
+import { isIn } from "./transaction.ts";
 
 /** An event that is done with, by the holder of its account's lease. */
 export interface Settlement {
@@ -45,7 +46,7 @@ export interface Settled {
  * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
  * event that is settled already, in whichever way, is none that its writes may be committed for.
  */
-const SETTLE = `
+const createSettle = (condition = "") => `
   with held as materialized (
     select i.*, a.state,
       a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
@@ -55,6 +56,7 @@ const SETTLE = `
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[])
       as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease)
     join inturn.accounts as a on a.id = i.account_id
+    ${condition}
     order by a.id
     for update of a
   ), stored as (
@@ -76,7 +78,8 @@ const SETTLE = `
   ), marked as (
     update inturn.events as e
     set outcome = s.outcome, processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts, error = s.error,
-      started_at = timestamptz 'epoch' + s.started_us * interval '1 microsecond'
+      -- What was started too early stays to be seen (see noteEarlyStarts).
+      started_at = least(e.started_at, timestamptz 'epoch' + s.started_us * interval '1 microsecond')
     from settled as s
     where e.account_id = s.account_id and e.seq = s.seq
   ), woken as materialized (
@@ -90,22 +93,57 @@ const SETTLE = `
   select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
   from held as h where h.repeated`;
 
+const SETTLE = createSettle();
+
+const SETTLE_IN_TRANSACTION = createSettle(`where ${isIn("$11")}`);
+
 /**
  * Settles these events in one transaction, at most one of each account. An event whose lease was lost is not among the
  * answers, and nothing of it was written.
  */
 export async function settleEvents(database: Queryable, settlements: readonly Settlement[]): Promise<Settled[]> {
   const values = valuesOf(settlements);
-  return (await database.query<Settled>({ name: "inturn_settle", text: SETTLE, values })).rows;
+  const { rows } = await database.query<Settled>({ name: "inturn_settle", text: SETTLE, values });
+  if (rows.length < settlements.length) await noteEarlyStarts(database, settlements);
+  return rows;
 }
 
 /**
  * Settles one event inside a transaction that is open already, together with whatever was written in it. Planned anew each
  * time: the session is the user's, its planner settings are not ours.
+ *
+ * @param mark of the transaction; in another one it writes nothing, and answers `elsewhere`
  */
-export async function settleInTransaction(client: Queryable, settlement: Settlement): Promise<Settled | undefined> {
-  return (await client.query<Settled>({ text: SETTLE, values: valuesOf([settlement]) })).rows[0];
+export async function settleInTransaction(
+  client: Queryable,
+  settlement: Settlement,
+  mark: string,
+): Promise<Settled | "elsewhere" | undefined> {
+  const values = [...valuesOf([settlement]), mark];
+  const { rows } = await client.query<Settled>({ text: SETTLE_IN_TRANSACTION, values });
+  if (rows[0] !== undefined) return rows[0];
+  const { rows: places } = await client.query<{ isIn: boolean }>(`select ${isIn("$1")} as "isIn"`, [mark]);
+  return places[0]?.isIn === true ? undefined : "elsewhere";
 }
+
+/**
+ * Of these settles that were refused, marks the events that were started under a lease which still lasts, while their
+ * predecessor is not settled: whatever told the worker that it was has lied. The order was broken, and
+ * `inturn.order_violations` shows it, also when both are settled in the end.
+ */
+export async function noteEarlyStarts(database: Queryable, refused: readonly Settlement[]): Promise<void> {
+  const column = <Key extends keyof Settlement>(key: Key) => refused.map((settlement) => settlement[key]);
+  const values = [column("accountId"), column("epoch"), column("seq"), column("startedUs")];
+  // Only a trace: whoever settles must not fail for it.
+  await database.query({ text: NOTE_EARLY_STARTS, values }).catch(() => undefined);
+}
+
+const NOTE_EARLY_STARTS = `
+  update inturn.events as e
+  set started_at = least(e.started_at, timestamptz 'epoch' + i.started_us * interval '1 microsecond')
+  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) as i (account_id, epoch, seq, started_us)
+  join inturn.accounts as a on a.id = i.account_id and a.epoch = i.epoch and a.processed_seq < i.seq - 1
+  where e.account_id = i.account_id and e.seq = i.seq`;
 
 function valuesOf(settlements: readonly Settlement[]): unknown[] {
   const column = <Key extends keyof Settlement>(key: Key) => settlements.map((settlement) => settlement[key]);

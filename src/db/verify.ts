@@ -35,10 +35,24 @@ export async function checkTags(database: Database, type: string): Promise<TagCh
   return rows[0] ?? { missing: 0, repeated: 0, disordered: 0 };
 }
 
-/** How many events were handed to a handler more than once. */
-export async function countRedelivered(database: Database): Promise<number> {
-  const { rows } = await database.query<{ count: number }>(
-    "select count(*) as count from inturn.event_results where state = 'processed' and attempts > 1",
-  );
-  return rows[0]?.count ?? 0;
+/** Where the stored events have gone. */
+export interface EventCounts {
+  /** They wait for their turn, or are in hand. */
+  readonly pending: number;
+  readonly dead: number;
+  readonly skipped: number;
+  /** Handed to a handler more than once. */
+  readonly redelivered: number;
+}
+
+const COUNT_EVENTS = `
+  select count(*) filter (where state in ('pending', 'processing', 'retrying')) as pending,
+    count(*) filter (where state = 'dead') as dead, count(*) filter (where state = 'skipped') as skipped,
+    count(*) filter (where state = 'processed' and attempts > 1) as redelivered
+  from inturn.event_results`;
+
+/** Counts the stored events by what became of them. */
+export async function countEvents(database: Database): Promise<EventCounts> {
+  const { rows } = await database.query<EventCounts>(COUNT_EVENTS);
+  return rows[0] ?? { pending: 0, dead: 0, skipped: 0, redelivered: 0 };
 }

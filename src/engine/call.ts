@@ -26,6 +26,7 @@ export interface CallOptions {
 /** Runs work in a transaction that also settles the event in hand. */
 type Transact = <Result>(
   work: (client: TransactionClient) => Promise<Result>,
+  signal: AbortSignal,
 ) => Promise<{ result: Result; settled: Settled }>;
 
 /** How a call ended. */
@@ -34,6 +35,8 @@ type CallEnd =
   /** The event was settled by the handler's own transaction. */
   | { readonly end: "settled"; readonly settled: Settled }
   | { readonly end: "failed"; readonly error: unknown }
+  /** Its transaction could not begin, and it has passed that on: no fault of the event's. */
+  | { readonly end: "hindered"; readonly error: unknown }
   /** It was told to stop for no fault of its own. */
   | { readonly end: "abandoned" };
 
@@ -53,7 +56,7 @@ const TIMED_OUT_MS_MAX = 1_000;
 export function callHandler(options: CallOptions): Call {
   const { promise: ended, resolve } = Promise.withResolvers<CallEnd>();
   const signal = createLazySignal();
-  const transaction = createTransaction(options.transact);
+  const transaction = createTransaction(options.transact, signal);
   const span = startHandlerSpan(options);
   let interrupted = false;
   let timedOut: InturnError | undefined;
@@ -77,6 +80,7 @@ export function callHandler(options: CallOptions): Call {
 
   const onFailed = (error: unknown): CallEnd => {
     if (interrupted) return { end: "abandoned" };
+    if (transaction.hindered(error)) return { end: "hindered", error };
     return { end: "failed", error: timedOut ?? error };
   };
   void handle(options, signal, transaction, span)
@@ -154,21 +158,27 @@ interface OneTransaction {
   settled(): Settled | undefined;
   /** Resolves when none is under way; rejects when the last one failed. */
   finished(): Promise<unknown>;
+  /** Whether the handler failed because the last one could not begin. */
+  hindered(error: unknown): boolean;
 }
 
-function createTransaction(transact: Transact): OneTransaction {
+function createTransaction(transact: Transact, signal: LazySignal): OneTransaction {
   let settled: Settled | undefined;
   let underWay = false;
+  let hindrance: InturnError | undefined;
   let last: Promise<unknown> = Promise.resolve();
   async function run<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result> {
     if (underWay || settled !== undefined) {
       throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
     }
     underWay = true;
-    const running = transact(work);
+    const running = transact(work, signal.get());
     last = running;
+    hindrance = undefined;
     // Whoever called hears of it; and so does the call's end, if nobody awaited it.
-    last.catch(() => undefined);
+    last.catch((error: unknown) => {
+      if (error instanceof InturnError && error.code === "transaction_unavailable") hindrance = error;
+    });
     try {
       const done = await running;
       settled = done.settled;
@@ -186,6 +196,23 @@ function createTransaction(transact: Transact): OneTransaction {
       return running;
     },
     settled: () => settled,
-    finished: () => last,
+    finished() {
+      // A handler that comes to its end all the same has swallowed it.
+      hindrance = undefined;
+      return last;
+    },
+    hindered: (error) => hindrance !== undefined && isCausedBy(error, hindrance),
   };
+}
+
+/** A chain of causes that is longer was not made by wrapping. */
+const CAUSES_MAX = 10;
+
+function isCausedBy(error: unknown, cause: Error): boolean {
+  let link = error;
+  for (let i = 0; i < CAUSES_MAX && link instanceof Error; i++) {
+    if (link === cause) return true;
+    link = link.cause;
+  }
+  return false;
 }

@@ -39,13 +39,27 @@ export interface HandlerContext {
    * Exactly once, for effects in the same database: runs `work` in a transaction that also settles the event, so what it
    * writes and the settle commit together or not at all. Once it has resolved, the event is done with.
    *
-   * The connection is an ordinary one of `pg`, at PostgreSQL's default isolation; begin, commit and rollback are ours.
+   * The client is an ordinary one of `pg`, at PostgreSQL's default isolation, for as long as `work` lasts: then it refuses
+   * everything. What it was asked before that and nobody awaited ends first; if any of it failed, the transaction has failed.
    * When `work` rejects, everything is rolled back and the error is passed on. A transaction that does nothing for longer
    * than the lease is ended by the server.
    *
-   * @throws InturnError `lease_lost` when another worker has the account by now or the event is settled already
-   *   (nothing was written), or
-   *   `transaction_repeated` when this event was settled by a transaction already; database errors as they come
+   * Commit and rollback are not the handler's. `begin`, `commit` and `rollback` inside it, as `drizzle(client).transaction()`
+   * sends them, become a savepoint and its end. Who commits or rolls back the transaction itself, in whichever way, settles
+   * nothing and has failed; what was committed that way stays, and nobody can undo it.
+   *
+   * What `work` leaves in its session (settings, role, temporary tables, prepared statements, session locks, listeners) is
+   * gone afterwards.
+   *
+   * A worker runs 20 transactions at once; more wait for a connection, as long as their handlers' time limit allows. One that
+   * cannot begin, for want of a connection or of the database, costs no attempt: the event comes again after a second.
+   *
+   * @throws InturnError `lease_lost` when another worker has the account by now or the event is settled already,
+   *   `transaction_aborted` when a query failed and its error was caught or not awaited, `transaction_misused` when the
+   *   transaction was committed or rolled back by hand, `transaction_ended` when the client was used after `work`,
+   *   `transaction_unavailable` when it could not begin (pass it on: swallowed, it counts as the handler's failure), or
+   *   `transaction_repeated` when this event was settled by a transaction already; database errors as they come. Except after
+   *   an error that leaves open whether a commit came through, nothing was written
    * @example
    * ```ts
    * await transaction(async (client) => {

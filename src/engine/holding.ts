@@ -111,14 +111,22 @@ function waitSecondsOf({ receivedAt }: StoredEvent, { startedUs }: Settlement): 
   return startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
 }
 
-/** Ends the lease; the failure, if there is one, is that of the event whose handler was started last. */
-export async function giveBack(turn: Turn, failure: Omit<HeadFailure, "isOfEvent"> | null): Promise<void> {
+/**
+ * Ends the lease; the failure, if there is one, is that of the event whose handler was started last.
+ *
+ * @param options.forgives whether its attempt does not count; without a failure it never does
+ */
+export async function giveBack(
+  turn: Turn,
+  failure: Omit<HeadFailure, "isOfEvent"> | null,
+  options: { forgives: boolean } = { forgives: failure === null },
+): Promise<void> {
   const ofEvent = failure && { ...failure, isOfEvent: true };
   await turn.ledger.giveBack({
     ...leaseOf(turn),
     startedSeq: turn.startedSeq,
     failure: ofEvent,
-    forgives: failure === null,
+    forgives: options.forgives,
   });
 }
 

@@ -118,10 +118,12 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
     epoch: turn.lease.epoch,
     handlerTimeoutMs: rule.handlerTimeoutMs,
     log: turn.log,
-    transact: (work) => turn.transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work),
+    transact: (work, signal) =>
+      turn.transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work, signal),
   });
   const ended = await turn.call.ended;
-  if (ended.end !== "abandoned") turn.metrics?.attempted((performance.now() - startedMs) / 1_000);
+  if (ended.end !== "abandoned" && ended.end !== "hindered")
+    turn.metrics?.attempted((performance.now() - startedMs) / 1_000);
   switch (ended.end) {
     case "done":
       return await settle(turn, event, settlement());
@@ -131,10 +133,20 @@ async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
       return false;
     case "failed":
       return await fail(turn, event, { rule, error: ended.error, timing: timing() });
+    case "hindered":
+      await rest(turn, event, ended.error);
+      return false;
     case "abandoned":
       await giveBack(turn, null);
       return false;
   }
+}
+
+/** What the handler needed could not be had: the account rests a little, and its event loses no attempt. */
+async function rest(turn: Turn, event: StoredEvent, error: unknown): Promise<void> {
+  turn.log.warn({ ...leaseOf(turn), seq: event.seq, err: error }, "no transaction could begin; the event comes again");
+  const failure = { message: textOf(error), state: "retrying", waitMs: BROKEN_TURN_REST_MS } as const;
+  await giveBack(turn, failure, { forgives: true });
 }
 
 async function settle(turn: Turn, event: StoredEvent, settlement: Settlement): Promise<boolean> {

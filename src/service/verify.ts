@@ -1,15 +1,16 @@
 import type { Database } from "../db/pool.ts";
 import { countOrderViolations, listOrderViolations, type OrderViolation, readRunSummary } from "../db/results.ts";
-import { checkTags, countRedelivered } from "../db/verify.ts";
+import { checkTags, countEvents, type EventCounts } from "../db/verify.ts";
 import { LOAD_EVENT_TYPE } from "./load.ts";
 
-/** What the views say about the promise. Everything but `redelivered` and `pending` must be 0. */
-export interface Verification {
+/**
+ * What the views say about the promise. `lost`, `duplicates`, `orderViolations` and `overlaps` must be 0. An event is
+ * `processed`, `pending`, `dead` or `skipped`. One that was `redelivered` failed before, or its worker crashed.
+ */
+export interface Verification extends EventCounts {
   readonly accounts: number;
   readonly events: number;
   readonly processed: number;
-  /** Events that wait for their turn: not lost. */
-  readonly pending: number;
   /** Seqs that are missing, and numbers of the load generator that never arrived. */
   readonly lost: number;
   /** Events of the load generator that are stored twice. */
@@ -18,8 +19,6 @@ export interface Verification {
   readonly orderViolations: number;
   /** Events that started before their predecessor was settled. */
   readonly overlaps: number;
-  /** Events that were handed out more than once: after a failure or a crash that is as it should be. */
-  readonly redelivered: number;
   /** The first breaches, for a person to look at. */
   readonly examples: readonly OrderViolation[];
 }
@@ -35,12 +34,11 @@ export async function verify(database: Database): Promise<Verification> {
     accounts: summary.accounts,
     events: summary.events,
     processed: summary.processed,
-    pending: summary.events - summary.processed,
+    ...(await countEvents(database)),
     lost: (violations.get("gap") ?? 0) + tags.missing,
     duplicates: tags.repeated,
     orderViolations: (violations.get("settled_out_of_order") ?? 0) + tags.disordered,
     overlaps: violations.get("overlap") ?? 0,
-    redelivered: await countRedelivered(database),
     examples: violations.size === 0 ? [] : await listOrderViolations(database, EXAMPLES_MAX),
   };
 }

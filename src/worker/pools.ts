@@ -13,20 +13,20 @@ const STATEMENT_MS_MAX = 8_000;
 /** An account that somebody else holds for longer than this leaves its batch (see detour.ts). */
 const LOCK_MS_MAX = 200;
 
-/** Handlers' transactions at once; more wait for their turn. Connections are opened when they are needed. */
+/**
+ * Handlers' transactions at once in one worker, each on a connection of its own, opened when it is needed; more wait, as long
+ * as their handlers' time limit allows, and lose no attempt by it. No setting: PostgreSQL does not do more at once than it
+ * has cores and disks for, and whose transactions wait for something else starts more workers.
+ */
 const TRANSACTIONS_MAX = 20;
-
-/** A thousand handlers may want a transaction at once: most of them wait for the others'. */
-const TRANSACTION_WAIT_MS_MAX = 60_000;
 
 /** Opens both pools. */
 export function openWorkerPools(url: string, log: Log): { database: Database; transactionPool: Database } {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
   const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
   const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
-  const handlers = { connectionsMax: TRANSACTIONS_MAX, connectMsMax: TRANSACTION_WAIT_MS_MAX };
   return {
     database: openDatabase({ ...pool, ...limits }),
-    transactionPool: openDatabase({ url, name: "inturn handler", onError, ...handlers }),
+    transactionPool: openDatabase({ url, name: "inturn handler", onError, connectionsMax: TRANSACTIONS_MAX }),
   };
 }

@@ -74,7 +74,7 @@ export class Worker {
     const pools = openWorkerPools(url, log);
     this.#database = pools.database;
     this.#transactionPool = pools.transactionPool;
-    this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs });
+    this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs, log });
     const workerId = this.#identity.id;
     const { metrics, keepDays } = options;
     this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal, metrics });

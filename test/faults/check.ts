@@ -7,9 +7,12 @@ import { checkIdleness, checkRecoveries, checkTakeovers } from "./recovery.ts";
 
 /** What was wrong, counted, and told in words. */
 export interface Verdict {
-  /** Acknowledged, but not stored, not settled, or never handled to the end. */
+  /** Acknowledged, but not stored, not settled, or never handled to the end; or accounts that lack the effect of a settled event. */
   readonly lost: number;
-  /** Stored twice, or handed out again although it was settled or a later event had been started. */
+  /**
+   * Stored twice, or handed out again although it was settled or a later event had been started; or accounts with an effect
+   * of an event that is not settled, or with one effect twice.
+   */
   readonly doubled: number;
   /** Started before its predecessor had ended, or stored in another order than it was sent. */
   readonly reordered: number;
@@ -37,9 +40,10 @@ const CLOCK_TOLERANCE_MS = 5;
 export function check(history: History): Verdict {
   const spans = spansOf(history);
   const recovery = [checkTakeovers(history), checkRecoveries(history)];
+  const effects = findWrongEffects(history);
   const found = {
-    lost: findLost(history),
-    doubled: [...findDoubleStored(history), ...findLateStarts(history, spans)],
+    lost: [...findLost(history), ...effects.lost],
+    doubled: [...findDoubleStored(history), ...findLateStarts(history, spans), ...effects.doubled],
     reordered: [...findEarlyStarts(history, spans), ...findReorderedStore(history), ...findViolations(history)],
     overlapping: findOverlaps(spans),
     gaps: findGaps(history),
@@ -96,6 +100,20 @@ function findDoubleStored(history: History): string[] {
     .filter((sent) => new Set(sent.seqs).size > 1)
     .map((sent) => `${sent.id} was acknowledged as ${sent.seqs.join(" and ")}`);
   return [...stored, ...told];
+}
+
+/** Transactions whose settle is there and whose effect is not, or the other way round. */
+function findWrongEffects(history: History): { lost: string[]; doubled: string[] } {
+  const lost: string[] = [];
+  const doubled: string[] = [];
+  for (const [account, events] of history.counters === undefined ? [] : byAccount(history.events)) {
+    const settled = events.filter((event) => event.state === "processed").length;
+    const counted = history.counters?.[account] ?? 0;
+    const told = `${account} counted ${counted} in its transactions, and has ${settled} settled events`;
+    if (counted < settled) lost.push(told);
+    if (counted > settled) doubled.push(told);
+  }
+  return { lost, doubled };
 }
 
 /** A call that starts when its event is settled already, or when a later one was started. */
@@ -241,12 +259,6 @@ function findContradictions(history: History): string[] {
   for (const account of history.blocked) {
     const state = history.accounts.find((row) => row.account === account)?.state;
     if (state !== "blocked") problems.push(`${account} should be blocked, and is ${state ?? "not there"}`);
-  }
-  for (const [account, events] of history.counters === undefined ? [] : byAccount(history.events)) {
-    const settled = events.filter((event) => event.state === "processed").length;
-    const counted = history.counters?.[account] ?? 0;
-    if (counted !== settled)
-      problems.push(`${account} counted ${counted} in its transactions, and has ${settled} settled events`);
   }
   return problems;
 }

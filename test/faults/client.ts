@@ -8,6 +8,19 @@ import { monotonicMs } from "./clock.ts";
 import type { SentEvent } from "./history.ts";
 import type { Random } from "./random.ts";
 
+/**
+ * What a handler can do wrong with the client of its transaction. The last two go well, and must hurt nobody else: their
+ * transaction settles the event.
+ */
+export type Misuse =
+  | "fail-unawaited"
+  | "fail-late"
+  | "commit-inside"
+  | "rollback-inside"
+  | "commit-by-hand"
+  | "keep-client"
+  | "litter";
+
 /** What the witness does with an event; it travels as the event's data. */
 export interface Behaviour {
   readonly n: number;
@@ -30,7 +43,8 @@ export interface Behaviour {
     | "spin"
     | "hog"
     | "block"
-    | "hang";
+    | "hang"
+    | Misuse;
   readonly blockMs?: number;
   /** Raises its account's counter in a transaction that settles the event. */
   readonly counts?: boolean;

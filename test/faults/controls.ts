@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { Scenario } from "./scenario.ts";
 import { slowAppends } from "./scenarios/appends.ts";
 import { immediateStop } from "./scenarios/database.ts";
+import { misusedClients } from "./scenarios/handlers.ts";
 import { createPowerCut } from "./scenarios/power.ts";
 import { stopAndContinue } from "./scenarios/stalls.ts";
 import { runSuite } from "./suite.ts";
@@ -18,8 +19,15 @@ interface Control {
   readonly name: string;
   /** The scenario that must notice. */
   readonly scenario: Scenario;
-  /** The change; none when only the server is at fault. */
-  readonly mutation?: { readonly file: string; readonly find: string; readonly replace: string };
+  /** The change, or several; none when only the server is at fault. */
+  readonly mutation?: Mutation | readonly Mutation[];
+}
+
+/** A piece of source, and what stands there instead. */
+interface Mutation {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
 }
 
 /** What became of a control. */
@@ -82,6 +90,28 @@ const CONTROLS: readonly Control[] = [
     },
   },
   {
+    name: "a commit counts whatever PostgreSQL did, and a client outlives its transaction",
+    scenario: misusedClients,
+    mutation: [
+      { file: "src/db/transaction.ts", find: "steps.work(guard.client)", replace: "steps.work(client)" },
+      { file: "src/db/transaction.ts", find: 'if (end.tag !== "COMMIT")', replace: "if (false)" },
+    ],
+  },
+  {
+    name: "a settle counts in whichever transaction it lands",
+    scenario: misusedClients,
+    mutation: {
+      file: "src/db/settle.ts",
+      find: 'createSettle(`where ${isIn("$11")}`)',
+      replace: "createSettle(`where $11::text is not null`)",
+    },
+  },
+  {
+    name: "what a transaction leaves in its session meets the next one",
+    scenario: misusedClients,
+    mutation: { file: "src/db/session.ts", find: "`${how}; ${RESET}`", replace: "how" },
+  },
+  {
     name: "synchronous_commit = off, server killed",
     scenario: {
       ...immediateStop,
@@ -94,10 +124,14 @@ const CONTROLS: readonly Control[] = [
   { name: "fsync = off, power cut", scenario: createPowerCut("fsync = off\n") },
 ];
 
-/** Runs every control until it is caught. */
-export async function runControls(onDone: (controlled: Controlled) => void): Promise<Controlled[]> {
+/** Runs the controls of these scenarios, each until it is caught. */
+export async function runControls(
+  scenarios: readonly Scenario[],
+  onDone: (controlled: Controlled) => void,
+): Promise<Controlled[]> {
   const results: Controlled[] = [];
-  for (const control of CONTROLS) {
+  const names = new Set(scenarios.map(({ name }) => name));
+  for (const control of CONTROLS.filter(({ scenario }) => names.has(scenario.name))) {
     const controlled = await runControl(control);
     onDone(controlled);
     results.push(controlled);
@@ -107,7 +141,7 @@ export async function runControls(onDone: (controlled: Controlled) => void): Pro
 
 async function runControl(control: Control): Promise<Controlled> {
   const { name, scenario, mutation } = control;
-  const mutant = mutation === undefined ? undefined : await makeMutant(mutation);
+  const mutant = mutation === undefined ? undefined : await makeMutant([mutation].flat());
   let skipped: string | undefined;
   let runs = 0;
   const result = (caught?: Trial): Controlled => ({ name, scenario: scenario.name, runs, caught, skipped });
@@ -137,25 +171,23 @@ function isCaught({ lost, doubled, reordered, overlapping, gaps, staleCommits, s
 
 /** The sources as the controls break them. @throws when what is to be broken is not there, or not once */
 export async function mutateSources(): Promise<string[]> {
-  return await Promise.all(CONTROLS.flatMap(({ mutation }) => (mutation === undefined ? [] : [mutate(mutation)])));
+  const all = CONTROLS.flatMap(({ mutation }) => mutation ?? []);
+  return await Promise.all(all.map((mutation) => mutate(PROJECT, mutation)));
 }
 
-type Mutation = NonNullable<Control["mutation"]>;
-
-async function mutate(mutation: Mutation): Promise<string> {
-  const source = await readFile(join(PROJECT, mutation.file), "utf8");
+async function mutate(folder: string, mutation: Mutation): Promise<string> {
+  const source = await readFile(join(folder, mutation.file), "utf8");
   const matches = source.split(mutation.find).length - 1;
   if (matches !== 1) throw new Error(`${mutation.file} has ${matches} places like: ${mutation.find}`);
   return source.replace(mutation.find, () => mutation.replace);
 }
 
-async function makeMutant(mutation: Mutation): Promise<string> {
-  const mutated = await mutate(mutation);
+async function makeMutant(mutations: readonly Mutation[]): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "inturn-mutant-"));
   for (const part of ["src", "drizzle", "package.json"])
     await cp(join(PROJECT, part), join(folder, part), { recursive: true });
   await symlink(join(PROJECT, "node_modules"), join(folder, "node_modules"));
-  await writeFile(join(folder, mutation.file), mutated);
+  for (const mutation of mutations) await writeFile(join(folder, mutation.file), await mutate(folder, mutation));
   return folder;
 }
 

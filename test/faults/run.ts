@@ -43,8 +43,8 @@ await program.parseAsync();
 process.exit();
 
 async function main(flags: Flags): Promise<void> {
-  if (flags.controls === true) return await control();
   const scenarios = choose(flags.only);
+  if (flags.controls === true) return await control(scenarios);
   if (flags.list === true) {
     for (const { fault, name, promise } of scenarios)
       process.stdout.write(`${String(fault).padStart(2)}  ${name.padEnd(24)} ${promise}\n`);
@@ -67,8 +67,8 @@ async function main(flags: Flags): Promise<void> {
   process.exitCode = stop.signal.aborted || trials.some((trial) => trial.isRed) ? 1 : 0;
 }
 
-async function control(): Promise<void> {
-  const results = await runControls((result) => say(`${result.name}: ${verdictOf(result)}`));
+async function control(scenarios: readonly Scenario[]): Promise<void> {
+  const results = await runControls(scenarios, (result) => say(`${result.name}: ${verdictOf(result)}`));
   const lines = results.map((result) => [result.name, result.scenario, String(result.runs), verdictOf(result)]);
   process.stdout.write(`${toTable(["broken on purpose", "fault", "runs", "the checker"], lines)}\n`);
   process.exitCode = results.some(({ caught, skipped }) => caught === undefined && skipped === undefined) ? 1 : 0;

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { HandlerContext, HandlerEvent } from "../../src/engine/handler.ts";
 import type { Behaviour } from "./client.ts";
 import { monotonicMs } from "./clock.ts";
+import { misuse, RAISE_COUNTER } from "./misuse.ts";
 
 const file = join(process.env["FAULTS_WITNESS"] ?? ".", `${process.pid}.jsonl`);
 
@@ -15,8 +16,6 @@ const eventTypes = {
   "inturn.quick": { handlerTimeoutMs: 700, attemptsMax: 3 },
   "inturn.twice": { attemptsMax: 2 },
 };
-
-const RAISE_COUNTER = "insert into public.counters as c values ($1, 1) on conflict (account) do update set n = c.n + 1";
 
 async function handler(event: HandlerEvent, context: HandlerContext): Promise<void> {
   const {
@@ -38,8 +37,8 @@ async function handler(event: HandlerEvent, context: HandlerContext): Promise<vo
   const ms = context.attempt === 1 ? firstMs : againMs;
   try {
     if (ms > 0) await sleep(ms, undefined, deaf ? {} : { signal: context.signal });
-    if (context.attempt <= failures) await misbehave(act, { event, context, blockMs });
-    if (counts) await count(event, context);
+    const isGood = context.attempt > failures || (await misbehave(act, { event, context, blockMs }));
+    if (counts && isGood) await count(event, context);
   } catch (error) {
     note("fail");
     throw error;
@@ -60,10 +59,11 @@ async function count(event: HandlerEvent, context: HandlerContext): Promise<void
   });
 }
 
+/** Does as told. Returns whether the event is to be handled well after it: not when this has settled it. */
 async function misbehave(
   act: NonNullable<Behaviour["act"]>,
   call: { event: HandlerEvent; context: HandlerContext; blockMs: number },
-): Promise<void> {
+): Promise<boolean> {
   switch (act) {
     case "throw":
       throw new Error("it fails as told");
@@ -85,24 +85,34 @@ async function misbehave(
     case "hog":
       return hog();
     case "block":
-      return block(call.blockMs);
+      block(call.blockMs);
+      return true;
     case "partial-write":
       return await writePartly(call.event, call.context);
     case "hang":
-      return;
+      return true;
+    case "fail-unawaited":
+    case "fail-late":
+    case "commit-inside":
+    case "rollback-inside":
+    case "commit-by-hand":
+    case "keep-client":
+    case "litter":
+      await misuse(act, call.event, call.context);
+      return false;
   }
 }
 
 /** A transaction that has raised the counter already, and then fails: nothing of it may stay. */
-async function writePartly(event: HandlerEvent, context: HandlerContext): Promise<void> {
-  await context.transaction(async (client) => {
+async function writePartly(event: HandlerEvent, context: HandlerContext): Promise<never> {
+  return await context.transaction(async (client) => {
     await client.query(RAISE_COUNTER, [event.accountId]);
     throw new Error("it fails with its writes half done");
   });
 }
 
 /** Allocates until there is no more. */
-function hog(): void {
+function hog(): never {
   const hoard: number[][] = [];
   for (;;) hoard.push(Array.from({ length: 100_000 }, (_, i) => i));
 }

@@ -58,7 +58,7 @@ export async function createTestWorker(
   };
   const options: TurnOptions = {
     ledger,
-    transactions: createTransactions(db.database, { idleMsMax: 10_000 }),
+    transactions: createTransactions(db.database, { idleMsMax: 10_000, log }),
     handler: () => undefined,
     ruleOf: () => rule,
     log,

@@ -1,6 +1,6 @@
 /** Handlers that fail in every way that leaves their process alive, and a clock that is wrong. */
 import type { Bench } from "../bench.ts";
-import type { Behaviour } from "../client.ts";
+import type { Behaviour, Misuse } from "../client.ts";
 import { accountsNamed, type Scenario } from "../scenario.ts";
 
 const ACTS: readonly NonNullable<Behaviour["act"]>[] = [
@@ -45,6 +45,43 @@ export const badHandlers: Scenario = {
       overMs: 100,
       type: "inturn.twice",
       behaviourOf: () => ({ ...counting, failures: 99 }),
+    });
+  },
+};
+
+const MISUSES: readonly Misuse[] = [
+  "fail-unawaited",
+  "fail-late",
+  "commit-inside",
+  "rollback-inside",
+  "commit-by-hand",
+  "keep-client",
+  "litter",
+];
+
+/** Handlers that misuse the client of their transaction, among others that do not. */
+export const misusedClients: Scenario = {
+  name: "misused-clients",
+  fault: 30,
+  promise:
+    "a transaction counts whole or not at all, whatever its handler does with its client; no other account notices",
+  async run(bench) {
+    bench.demands.counts = true;
+    await bench.query("create table public.counters (account text primary key, n bigint not null)");
+    // Where the counters of a session go that was left pointing there.
+    await bench.query("create schema evil; create table evil.counters (like public.counters including all)");
+    await bench.query("grant usage on schema evil to inturn; grant all on public.counters, evil.counters to inturn");
+    await bench.start({ servers: 1, workers: 2 });
+    const traffic = { eventsPerAccount: 20, overMs: 3_000 };
+    bench.clients.send({ ...traffic, accounts: accountsNamed("a", 12), behaviourOf: () => ({ counts: true }) });
+    bench.clients.send({
+      ...traffic,
+      accounts: accountsNamed("misuser", 12),
+      behaviourOf: (_account, _n, random) => ({
+        counts: true,
+        failures: Number(random.oneIn(2)),
+        act: random.pick(MISUSES),
+      }),
     });
   },
 };

@@ -11,7 +11,7 @@ import {
   terminateBackends,
 } from "./database.ts";
 import { diskFull } from "./disk.ts";
-import { badHandlers, wrongClocks } from "./handlers.ts";
+import { badHandlers, misusedClients, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
 import { mixture } from "./mixture.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
@@ -50,6 +50,7 @@ export const SCENARIOS: readonly Scenario[] = [
   longHandler,
   lostCommit,
   manySignals,
+  misusedClients,
   mixture,
   noConnections,
   outOfMemory,
