@@ -186,3 +186,30 @@ test(
     );
   }),
 );
+
+test(
+  "arrays whose subscripts do not begin at 1 are taken element by element, in their order",
+  withDatabase(async (db) => {
+    const rows = await db.query(`
+      select account_id, seq::int, duplicate from inturn.append_events(
+        '[0:3]={a,a,b,a}'::text[],
+        ('[-1:2]={"1","1","2","3"}')::json[],
+        '[5:8]={t,t,u,v}'::text[],
+        '[0:3]={x,x,y,z}'::text[],
+        array[null, null, null, null]::timestamptz[])`);
+    assert.deepEqual(rows, [
+      { account_id: "a", seq: 1, duplicate: false },
+      { account_id: "a", seq: 1, duplicate: true },
+      { account_id: "b", seq: 1, duplicate: false },
+      { account_id: "a", seq: 2, duplicate: false },
+    ]);
+    const stored = await db.query(
+      "select account_id, seq::int, event_id, type, data::text as data from inturn.event_results order by 1, 2",
+    );
+    assert.deepEqual(stored, [
+      { account_id: "a", seq: 1, event_id: "x", type: "t", data: "1" },
+      { account_id: "a", seq: 2, event_id: "z", type: "v", data: "3" },
+      { account_id: "b", seq: 1, event_id: "y", type: "u", data: "2" },
+    ]);
+  }),
+);
