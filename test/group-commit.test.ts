@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { GroupCommit } from "../src/engine/group-commit.ts";
+import { until } from "./support/until.ts";
 
 /** A commit that ends when it is told to. */
 function createGate() {
@@ -20,7 +21,7 @@ const never = {
   accountsOf: () => [],
   findLocked: async () => new Set<string>(),
   waitMsMax: 0,
-  itemsMax: 0,
+  waitingWeightMax: 0,
 };
 
 const nextRound = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -109,8 +110,11 @@ test("an item at fault fails alone; an error that is nobody's fault fails the ba
 /** A database in which some accounts are locked: a commit that needs one of them fails, and all of it with it. */
 function createLockable() {
   const locked = new Set<string>();
+  /** Locked, and no look shows it: a row that is not committed yet. */
+  const hidden = new Set<string>();
   const committed: string[] = [];
   const tries: number[] = [];
+  const looks: string[][] = [];
   const lockTimeout = new Error("lock timeout");
   const accountOf = (item: string) => item.slice(0, 1);
   const group = new GroupCommit<string, string>({
@@ -118,19 +122,22 @@ function createLockable() {
     commit: async (items) => {
       tries.push(items.length);
       await nextRound();
-      if (items.some((item) => locked.has(accountOf(item)))) throw lockTimeout;
+      if (items.some((item) => locked.has(accountOf(item)) || hidden.has(accountOf(item)))) throw lockTimeout;
       committed.push(...items);
       return items.map((item) => `${item}!`);
     },
     detour: {
       isLocked: (error) => error === lockTimeout,
       accountsOf: (item) => [accountOf(item)],
-      findLocked: async (accounts) => new Set(accounts.filter((account) => locked.has(account))),
+      findLocked: async (accounts) => {
+        looks.push([...accounts]);
+        return new Set(accounts.filter((account) => locked.has(account)));
+      },
       waitMsMax: 200,
-      itemsMax: 1_000,
+      waitingWeightMax: 1_000,
     },
   });
-  return { locked, committed, tries, lockTimeout, group };
+  return { locked, hidden, committed, tries, looks, lockTimeout, group };
 }
 
 test("a locked account holds up nobody else, and its own items come in their order once it is free", async () => {
@@ -165,6 +172,80 @@ test("those that wait behind a locked account are given up together with the fir
   assert.equal((await Promise.allSettled(waiting)).filter(({ status }) => status === "rejected").length, 200);
   assert.ok(tries.length < 100, `${tries.length} commits`);
   assert.equal(group.waitingWeight, 0);
+});
+
+test("forty locked accounts are asked for together, and one that is free again waits for none of the others", async () => {
+  const { locked, committed, tries, looks, group } = createLockable();
+  const accounts = Array.from({ length: 40 }, (_, i) => String.fromCharCode(0x100 + i));
+  for (const account of accounts) locked.add(account);
+  const answers = accounts.map((account) => group.submit(`${account}1`));
+  const [first = "", ...others] = accounts;
+  await until("they are asked for", () => looks.some((asked) => asked.length === 40));
+  const before = tries.length;
+  locked.delete(first);
+  assert.equal(await answers[0], `${first}1!`);
+  assert.deepEqual(committed, [`${first}1`]);
+  assert.equal(tries.length, before + 1, "nobody tries a locked one");
+  locked.clear();
+  await Promise.all(answers);
+  assert.deepEqual(committed.slice(1).toSorted(), others.map((account) => `${account}1`).toSorted());
+  assert.equal(tries.length, before + 2, "the others come together");
+});
+
+test("who comes back from a detour is back before its caller hears of it: the next item goes the ordinary way", async () => {
+  const { locked, committed, looks, group } = createLockable();
+  locked.add("a");
+  const first = group.submit("a1");
+  await until("it waits", () => looks.length > 1);
+  locked.delete("a");
+  await first;
+  const before = looks.length;
+  for (const item of ["a2", "a3", "a4"]) await group.submit(item);
+  assert.equal(looks.length, before, "nothing is asked any more");
+  assert.deepEqual(committed, ["a1", "a2", "a3", "a4"]);
+});
+
+test("over random schedules of locks, also of those that no look shows, each account's items are committed in their order", async () => {
+  const schedule = fc.record({
+    items: fc.array(fc.constantFrom("a", "b", "c", "d"), { minLength: 1, maxLength: 30 }),
+    locks: fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d"), fc.boolean(), fc.nat(4)), { maxLength: 10 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(schedule, async ({ items, locks }) => {
+      const { locked, hidden, committed, group } = createLockable();
+      const counts = new Map<string, number>();
+      const named = items.map((account) => {
+        const n = (counts.get(account) ?? 0) + 1;
+        counts.set(account, n);
+        return `${account}${n}`;
+      });
+      const answers: Promise<string>[] = [];
+      let next = 0;
+      for (const [account, isHidden, take] of locks) {
+        (isHidden ? hidden : locked).add(account);
+        for (const item of named.slice(next, next + take)) answers.push(group.submit(item));
+        next += take;
+        await nextRound();
+        await nextRound();
+        if (take % 2 === 0) for (const set of [locked, hidden]) set.delete(account);
+      }
+      locked.clear();
+      hidden.clear();
+      for (const item of named.slice(next)) answers.push(group.submit(item));
+      assert.deepEqual(
+        await Promise.all(answers),
+        named.map((item) => `${item}!`),
+      );
+      for (const [account, count] of counts) {
+        assert.deepEqual(
+          committed.filter((item) => item.startsWith(account)),
+          Array.from({ length: count }, (_, i) => `${account}${i + 1}`),
+        );
+      }
+      assert.equal(group.waitingWeight, 0);
+    }),
+    { numRuns: 60 },
+  );
 });
 
 test("a batch that hangs holds up nobody but itself", async () => {

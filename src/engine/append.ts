@@ -38,8 +38,8 @@ const CHARACTERS_PER_WEIGHT = 4_096;
 /** A request whose account somebody else holds is refused after this long; the others do not wait for it. */
 const LOCKED_MS_MAX = 5_000;
 
-/** Requests that wait for locked accounts; they must not take the memory of the others. */
-const LOCKED_REQUESTS_MAX = 5_000;
+/** What may wait for locked accounts, beside what waits for its batch. */
+const LOCKED_WEIGHT_MAX = 50_000;
 
 /** Creates an appender over a pool. */
 export function createAppender(
@@ -57,7 +57,7 @@ export function createAppender(
       accountsOf: (events) => events.map((event) => event.accountId),
       findLocked: (accountIds) => findLockedAccounts(database, accountIds),
       waitMsMax: LOCKED_MS_MAX,
-      itemsMax: LOCKED_REQUESTS_MAX,
+      waitingWeightMax: LOCKED_WEIGHT_MAX,
     },
     commit: (requests) => {
       metrics.appendBatch(requests.reduce((events, request) => events + request.length, 0));

@@ -41,14 +41,18 @@ interface Waiting<Item, Result> {
 /** Collects items while earlier ones are being committed; commits them in the order of their submission. */
 export class GroupCommit<Item, Result> {
   readonly #options: GroupCommitOptions<Item, Result>;
-  readonly #detour: Detour<Item>;
+  readonly #detour: Detour<Item, Waiting<Item, Result>>;
   #waiting: Waiting<Item, Result>[] = [];
   #waitingWeight = 0;
   #busy = false;
 
   constructor(options: GroupCommitOptions<Item, Result>) {
     this.#options = options;
-    this.#detour = new Detour(options.detour);
+    this.#detour = new Detour(options.detour, {
+      commit: (batch) => this.#commitTogether(batch),
+      blame: (batch, error) => this.#blame(batch, error),
+      weightMax: options.weightMax,
+    });
   }
 
   /** The total weight of what waits for a batch: the caller's measure of overload. */
@@ -111,16 +115,33 @@ export class GroupCommit<Item, Result> {
 
   /** Resolves with what tells the callers. Never rejects: every outcome goes to the item's own caller. */
   async #commit(batch: readonly Waiting<Item, Result>[]): Promise<Deliver> {
-    const [onItsWay, free] = partition(batch, ({ item }) => this.#detour.blocks(item));
-    this.#sendRound(onItsWay);
-    if (free.length === 0) return NOTHING;
+    const [behind, free] = partition(batch, ({ item }) => this.#detour.blocks(item));
+    if (behind.length > 0) this.#detour.add(behind);
+    let going = free;
     try {
-      return await this.#commitTogether(free);
+      // Locks seldom come alone: while something waits for one a batch asks first, and need not run into the next.
+      if (free.length > 0 && this.#detour.isBusy) going = await this.#divertLocked(free);
+      return going.length === 0 ? NOTHING : await this.#commitTogether(going);
     } catch (error) {
-      if (this.#options.detour.isLocked(error)) await this.#separateLocked(free);
-      else await this.#blame(free, error);
+      if (this.#options.detour.isLocked(error)) await this.#goAround(going, error);
+      else await this.#blame(going, error);
       return NOTHING;
     }
+  }
+
+  /** Sends those round that need a locked account. Returns the others. */
+  async #divertLocked(batch: Waiting<Item, Result>[], error?: unknown): Promise<Waiting<Item, Result>[]> {
+    const { accountsOf } = this.#options.detour;
+    const locked = await this.#detour.findLocked(batch.flatMap(({ item }) => accountsOf(item)));
+    // Of one account a batch may hold several items: none goes before an earlier one.
+    const held = new Set(locked);
+    const [around, free] = partition(batch, ({ item }) => {
+      const isHeld = accountsOf(item).some((accountId) => held.has(accountId));
+      if (isHeld) for (const accountId of accountsOf(item)) held.add(accountId);
+      return isHeld;
+    });
+    if (around.length > 0) this.#detour.add(around, ...(error === undefined ? [] : [error]));
+    return free;
   }
 
   async #commitTogether(batch: readonly Waiting<Item, Result>[]): Promise<Deliver> {
@@ -128,49 +149,27 @@ export class GroupCommit<Item, Result> {
     return () => batch.forEach((waiting, i) => waiting.resolve(results[i] as Result));
   }
 
-  /** Those that need a locked account go round; the others try once more. What locks rows now may not have been visible then: if it fails again, all go round. */
-  async #separateLocked(batch: readonly Waiting<Item, Result>[]): Promise<void> {
-    const { accountsOf, findLocked } = this.#options.detour;
+  /**
+   * Those that need a locked account go round; the others try once more. What locks rows now may not have been visible then: if
+   * it fails again, all go round.
+   */
+  async #goAround(batch: Waiting<Item, Result>[], error: unknown): Promise<void> {
+    let free = batch;
     try {
-      const locked = await findLocked(batch.flatMap(({ item }) => accountsOf(item)));
-      const [held, free] = partition(batch, ({ item }) => accountsOf(item).some((accountId) => locked.has(accountId)));
-      this.#sendRound(held);
-      if (free.length === 0) return;
-      await this.#commitTogether(free).then(
-        (deliver) => deliver(),
-        (error: unknown) => this.#blame(free, error),
-      );
-    } catch (error) {
-      for (const waiting of batch) waiting.reject(error);
+      free = await this.#divertLocked(batch, error);
+      if (free.length > 0) (await this.#commitTogether(free))();
+    } catch (failure) {
+      await this.#blame(free, failure);
     }
   }
 
   async #blame(batch: readonly Waiting<Item, Result>[], error: unknown): Promise<void> {
-    if (this.#options.detour.isLocked(error)) this.#sendRound(batch);
+    if (this.#options.detour.isLocked(error)) this.#detour.add(batch, error);
     else if (batch.length > 1 && this.#options.isItemsFault?.(error) === true) {
       for (const waiting of batch) await this.#commit([waiting]).then((deliver) => deliver());
     } else {
       for (const waiting of batch) waiting.reject(error);
     }
-  }
-
-  #sendRound(batch: readonly Waiting<Item, Result>[]): void {
-    const sinceMs = performance.now();
-    this.#detour.add(
-      batch.map((waiting) => ({
-        item: waiting.item,
-        sinceMs,
-        commit: async () => {
-          try {
-            (await this.#commitTogether([waiting]))();
-          } catch (error) {
-            if (this.#options.detour.isLocked(error)) throw error;
-            waiting.reject(error);
-          }
-        },
-        giveUp: waiting.reject,
-      })),
-    );
   }
 }
 

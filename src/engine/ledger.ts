@@ -11,7 +11,7 @@ import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
 import { recordStarts, type Start } from "../db/start.ts";
 import type { StoredEvent } from "../domain/event.ts";
-import { isLocked, isUnavailable } from "../errors/database.ts";
+import { isBadData, isLocked, isUnavailable } from "../errors/database.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { GroupCommit } from "./group-commit.ts";
 
@@ -51,13 +51,14 @@ export function createLedger(options: {
   const { database, workerId, hopeless, metrics } = options;
   const batchesOf = <Item>(accountOf: (item: Item) => string) => ({
     weightMax: BATCH_ACCOUNTS_MAX,
+    isItemsFault: isBadData,
     detour: {
       isLocked,
       accountsOf: (item: Item) => [accountOf(item)],
       findLocked: (accountIds: readonly string[]) => findLockedAccounts(database, accountIds),
       // A turn has nothing better to do than to wait for its own account.
       waitMsMax: Number.POSITIVE_INFINITY,
-      itemsMax: Number.POSITIVE_INFINITY,
+      waitingWeightMax: Number.POSITIVE_INFINITY,
       isHopeless: () => hopeless.aborted,
     },
   });
