@@ -2,12 +2,9 @@
  * `npm run bench:due`: what one look for lost wake-ups, and a whole round of them, take among 4,000 to 100,000 accounts that are
  * due: when every wake-up is there, and when all are lost.
  */
-import pg from "pg";
-import { readSettings } from "../src/config/settings.ts";
-import { migrateDatabase } from "../src/db/migrate.ts";
 import { type Database, openDatabase } from "../src/db/pool.ts";
 import { type DueMark, FIRST_DUE, wakeLost } from "../src/db/wake-ups.ts";
-import { useDatabase } from "../src/service/database.ts";
+import { median, openScratch } from "./support.ts";
 
 const SIZES = [4_000, 20_000, 100_000];
 
@@ -18,18 +15,14 @@ const FILL = `
 const WAKE = "select inturn.wake(array_agg(a.id), array_agg(a.epoch)) from inturn.accounts as a";
 
 const say = (line: string) => console.error(line);
-const server = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
-const url = new URL(server.url);
-url.pathname = "/inturn_bench_due";
+const scratch = await openScratch();
 try {
   console.log("| accounts due | wake-ups | one look, ms | a round, looks | a round, ms | woken |");
   console.log("|---:|---|---:|---:|---:|---:|");
   for (const accounts of SIZES) {
-    await administer("drop database if exists inturn_bench_due with (force)");
-    await administer("create database inturn_bench_due");
-    await migrateDatabase(url.href);
+    await scratch.recreate();
     const database = openDatabase({
-      url: url.href,
+      url: scratch.url,
       name: "bench",
       connectionsMax: 1,
       keyedPlans: true,
@@ -45,8 +38,7 @@ try {
     await database.end();
   }
 } finally {
-  await administer("drop database if exists inturn_bench_due with (force)");
-  await server.release();
+  await scratch.release();
 }
 
 async function report(database: Database, accounts: number, wakeUps: string): Promise<void> {
@@ -59,16 +51,8 @@ async function report(database: Database, accounts: number, wakeUps: string): Pr
     woken += look?.woken ?? 0;
     after = look?.isFull === true ? look.last : null;
   }
-  const median = looksMs.toSorted((a, b) => a - b)[Math.floor(looksMs.length / 2)] ?? 0;
   const roundMs = looksMs.reduce((sum, ms) => sum + ms, 0);
   console.log(
-    `| ${accounts} | ${wakeUps} | ${median.toFixed(1)} | ${looksMs.length} | ${roundMs.toFixed(0)} | ${woken} |`,
+    `| ${accounts} | ${wakeUps} | ${median(looksMs).toFixed(1)} | ${looksMs.length} | ${roundMs.toFixed(0)} | ${woken} |`,
   );
-}
-
-async function administer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: server.url });
-  await client.connect();
-  await client.query(statement);
-  await client.end();
 }

@@ -3,16 +3,14 @@
  * indexes their rows are found.
  */
 import { parseArgs } from "node:util";
-import pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
-import { migrateDatabase } from "../src/db/migrate.ts";
 import { type Database, openDatabase } from "../src/db/pool.ts";
 import { readPulse } from "../src/db/pulse.ts";
 import { listUrgentAccounts } from "../src/db/urgency.ts";
 import { listWorkers } from "../src/db/workers.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
-import { useDatabase } from "../src/service/database.ts";
+import { median, openScratch } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: { accounts: { type: "string", default: "100000" }, requests: { type: "string", default: "50" } },
@@ -48,19 +46,11 @@ const FILL_EVENTS = `
   from inturn.accounts as a, generate_series(1, ${EVENTS_PER_ACCOUNT}) as seq,
     lateral (select a.state_since - interval '20 seconds' as moment, seq <= a.processed_seq as done) as t`;
 
-const server = await useDatabase({
-  settings: readSettings(process.env),
-  migrate: false,
-  say: (line) => console.error(line),
-});
-const url = new URL(server.url);
-url.pathname = "/inturn_bench";
+const scratch = await openScratch();
 try {
-  await administer("drop database if exists inturn_bench with (force)");
-  await administer("create database inturn_bench");
-  await migrateDatabase(url.href);
+  await scratch.recreate();
   const database = openDatabase({
-    url: url.href,
+    url: scratch.url,
     name: "bench",
     connectionsMax: 1,
     onError: () => undefined,
@@ -73,12 +63,12 @@ try {
   await explain(database);
   await database.end();
 } finally {
-  await server.release();
+  await scratch.release();
 }
 
 async function measurePages(): Promise<void> {
   const log = createLog({ level: "warn", name: "bench" });
-  const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: url.href, log });
+  const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: scratch.url, log });
   try {
     for (const path of PATHS) {
       const times: number[] = [];
@@ -89,11 +79,8 @@ async function measurePages(): Promise<void> {
         if (response.status !== 200) throw new Error(`${path} answered ${response.status}`);
         times.push(performance.now() - startedMs);
       }
-      times.sort((a, b) => a - b);
-      const [median, slowest] = [times[Math.floor(times.length / 2)], times.at(-1)];
-      console.log(
-        `${path.padEnd(32)} median ${median?.toFixed(1).padStart(6)} ms, slowest ${slowest?.toFixed(1).padStart(6)} ms`,
-      );
+      const [middle, slowest] = [median(times), Math.max(...times)].map((ms) => `${ms.toFixed(1).padStart(6)} ms`);
+      console.log(`${path.padEnd(32)} median ${middle}, slowest ${slowest}`);
     }
   } finally {
     await api.close();
@@ -118,11 +105,4 @@ async function explain(database: Database): Promise<void> {
     console.log(`\n${text.trim().replaceAll(/\s+/g, " ").slice(0, 100)}…`);
     for (const scan of new Set(scans.filter(Boolean))) console.log(`  ${scan}`);
   }
-}
-
-async function administer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: server.url });
-  await client.connect();
-  await client.query(statement);
-  await client.end();
 }

@@ -2,11 +2,8 @@
  * `npm run bench`: measures every scenario several times, each time in a new database, and prints the median rate.
  */
 import { parseArgs } from "node:util";
-import pg from "pg";
-import { readSettings } from "../src/config/settings.ts";
-import { migrateDatabase } from "../src/db/migrate.ts";
-import { useDatabase } from "../src/service/database.ts";
 import { type Measurement, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { median, openScratch } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,8 +24,7 @@ const RATIOS = [
 ] as const;
 
 const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));
-const settings = readSettings(process.env);
-const database = await useDatabase({ settings, migrate: false, say: (line) => process.stderr.write(`${line}\n`) });
+const scratch = await openScratch();
 try {
   const rounds: Map<string, number[]> = new Map(wanted.map(({ name }) => [name, []]));
   // Scenario after scenario, then all again: what else the machine does hits all of them alike.
@@ -41,32 +37,21 @@ try {
   }
   report(rounds);
 } finally {
-  await database.release();
+  await scratch.release();
 }
 
 async function measure(scenario: Scenario): Promise<Measurement> {
-  const url = new URL(database.url);
-  url.pathname = "/inturn_bench";
-  await administer("drop database if exists inturn_bench with (force)");
-  await administer("create database inturn_bench");
-  await migrateDatabase(url.href);
-  return await scenario.measure(url.href, Math.max(1, Math.round((scenario.events * Number(flags.percent)) / 100)));
-}
-
-async function administer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: database.url });
-  await client.connect();
-  await client.query(statement);
-  await client.end();
+  await scratch.recreate();
+  return await scenario.measure(scratch.url, Math.max(1, Math.round((scenario.events * Number(flags.percent)) / 100)));
 }
 
 function report(rounds: Map<string, number[]>): void {
   const rows = wanted.map(({ name, what }) => {
-    const rates = (rounds.get(name) ?? []).toSorted((a, b) => a - b);
+    const rates = rounds.get(name) ?? [];
     return {
       scenario: name,
-      eventsPerSecond: Math.round(rates[Math.floor(rates.length / 2)] ?? 0),
-      runs: rates.map((rate) => Math.round(rate)),
+      eventsPerSecond: Math.round(median(rates)),
+      runs: rates.map(Math.round).toSorted((a, b) => a - b),
       what,
     };
   });

@@ -54,6 +54,30 @@ test("what arrives while a batch is being committed shares the next one", async 
   ]);
 });
 
+test("a few that came too late for a batch share the next one with those whom the batch answers", async () => {
+  const sizes: number[] = [];
+  const gate = createGate();
+  const group = new GroupCommit<number, number>({
+    weightMax: 100,
+    detour: never,
+    commit: async (items) => {
+      sizes.push(items.length);
+      await gate.pass();
+      return items;
+    },
+  });
+  const submitTwice = async (item: number) => void (await group.submit(await group.submit(item)));
+  const callers = Array.from({ length: 10 }, (_, i) => submitTwice(i));
+  while (gate.waiting === 0) await nextRound();
+  callers.push(...[10, 11].map(submitTwice));
+  for (let round = 0; round < 50; round++) {
+    gate.openNext();
+    await nextRound();
+  }
+  await Promise.all(callers);
+  assert.deepEqual(sizes, [10, 12, 2]);
+});
+
 test("every item is committed exactly once, in order, within the limits, and hears its own result", async () => {
   const items = fc.array(fc.record({ weight: fc.integer({ min: 1, max: 9 }), pause: fc.boolean() }), { maxLength: 60 });
   await fc.assert(

@@ -1,5 +1,11 @@
 import type { Database } from "./pool.ts";
 
+/**
+ * A batch that has waited this long for a row goes on without it (see engine/detour.ts). Everybody in the batch has waited
+ * as well: short, so that nobody notices; longer than our own statements hold their rows, so that the way round is seldom taken.
+ */
+export const LOCK_MS_MAX = 50;
+
 const FIND_LOCKED = {
   name: "inturn_find_locked",
   text: `

@@ -26,6 +26,9 @@ export interface GroupCommitOptions<Item, Result> {
 /** Batches take milliseconds. One that takes this long is in the hands of a server process that hangs, and holds up nobody else. */
 const PATIENCE_MS = 1_000;
 
+/** Less than this share of the last batch is too little for a batch of its own, as long as the last one's callers have not heard. */
+const SMALL_SHARE = 0.5;
+
 /** Tells the callers of a batch what became of their items. */
 type Deliver = () => void;
 
@@ -74,15 +77,19 @@ export class GroupCommit<Item, Result> {
 
   async #commitAll(): Promise<void> {
     let deliver = NOTHING;
+    let lastWeight = 0;
     for (;;) {
-      if (this.#waiting.length === 0) {
+      // What those callers hand in next shares the batch of a few that wait: else the few would go alone for ever after.
+      if (this.#waitingWeight < SMALL_SHARE * lastWeight) {
         deliver();
         deliver = NOTHING;
       }
       // The rest of this round of events first: everything that is ready in it shares the batch.
       if (deliver === NOTHING) await nextRound();
       if (this.#waiting.length === 0) break;
-      const committed = this.#commit(this.#takeBatch());
+      const batch = this.#takeBatch();
+      lastWeight = batch.reduce((sum, { weight }) => sum + weight, 0);
+      const committed = this.#commit(batch);
       // The database has its next batch before anybody hears of the last one: what they do then costs it no time.
       deliver();
       deliver = await this.#patiently(committed);

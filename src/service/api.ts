@@ -1,5 +1,6 @@
 import type { Settings } from "../config/settings.ts";
 import { createDashboard } from "../dashboard/dashboard.ts";
+import { LOCK_MS_MAX } from "../db/locked.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createAppender } from "../engine/append.ts";
 import { PulseWatch } from "../engine/pulse.ts";
@@ -15,9 +16,6 @@ const CONNECTIONS_MAX = 8;
 
 /** Longest time of one statement: past it the client hears that the database is unavailable. */
 const STATEMENT_MS_MAX = 10_000;
-
-/** An account that somebody else holds for longer than this leaves its batch (see engine/detour.ts). */
-const LOCK_MS_MAX = 200;
 
 /** Starts the API process's part: door, reads and pages over one pool. */
 export async function startApi(options: { settings: Settings; databaseUrl: string; log: Log }): Promise<Listening> {

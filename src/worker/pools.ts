@@ -1,6 +1,7 @@
 /**
  * A worker's connections: those that its turns share, and those that handlers' transactions take.
  */
+import { LOCK_MS_MAX } from "../db/locked.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import type { Log } from "../log/log.ts";
 
@@ -9,9 +10,6 @@ const CONNECTIONS_MAX = 9;
 
 /** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
 const STATEMENT_MS_MAX = 8_000;
-
-/** An account that somebody else holds for longer than this leaves its batch (see detour.ts). */
-const LOCK_MS_MAX = 200;
 
 /**
  * Handlers' transactions at once in one worker, each on a connection of its own, opened when it is needed; more wait, as long
