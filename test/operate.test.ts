@@ -81,6 +81,26 @@ test(
 );
 
 test(
+  "an account that is paused while it is idle is not woken by events, and handles them once it is resumed",
+  withDatabase(async (db) => {
+    const worker = await createOperated(db);
+    await appendTo(db, "a");
+    await worker.run();
+    await db.query("delete from graphile_worker._private_jobs");
+    assert.deepEqual(await verb(db, "pause('a')"), { state: "paused", seq: 2 });
+    await appendTo(db, "a", "a");
+    assert.equal(await countWakeUps(db), 0);
+    await verb(db, "resume('a')");
+    assert.equal(await countWakeUps(db), 1);
+    await worker.run();
+    assert.deepEqual(
+      worker.calls.map(([seq]) => seq),
+      [1, 2, 3],
+    );
+  }),
+);
+
+test(
   "pause, while an event is in hand: it comes to its end, the answer waits for it, and nothing after it starts",
   withDatabase(async (db) => {
     const { options } = await createTestWorker(db);

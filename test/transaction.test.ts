@@ -46,6 +46,52 @@ test(
 );
 
 test(
+  "an event that comes while the last one's handler has settled it and works on adds no wake-up; the turn's end does",
+  withDatabase(async (db) => {
+    const { options } = await createTestWorker(db);
+    const wakeUps = async () => await db.query("select key from graphile_worker.jobs");
+    const handler: Handler = async (_event, { transaction }) => {
+      await transaction(async () => undefined);
+      await appendTo(db, "a");
+      // Whoever took it now would find the account in our hand, and end for nothing.
+      assert.deepEqual(await wakeUps(), []);
+    };
+    await appendTo(db, "a");
+    await db.query("delete from graphile_worker._private_jobs");
+    await runTurn({ ...options, handler }, "a");
+    assert.deepEqual(await wakeUps(), [{ key: "a#1" }]);
+    assert.equal((await accountRow(db, "a"))?.["state"], "scheduled");
+  }),
+);
+
+test(
+  "one event that PostgreSQL refuses to settle fails alone, whoever shares the statement with it",
+  withDatabase(async (db) => {
+    const { options } = await createTestWorker(db);
+    const ids = ["a", "b", "c", "d"];
+    await appendTo(db, ...ids);
+    const leases = await Promise.all(ids.map((id) => options.ledger.claim(id)));
+    // A number that the column does not take: what a handler's worker must never send, and a bug in it might.
+    const settles = leases.map((lease) =>
+      options.ledger.settle({
+        ...wellDone,
+        accountId: lease?.accountId ?? "",
+        epoch: lease?.epoch ?? 0,
+        seq: 1,
+        attempts: lease?.accountId === "b" ? 2 ** 40 : 1,
+      }),
+    );
+    const ends = await Promise.allSettled(settles);
+    assert.deepEqual(
+      ends.map(({ status }) => status),
+      ["fulfilled", "rejected", "fulfilled", "fulfilled"],
+    );
+    const rows = await db.query("select id from inturn.accounts where processed_seq = 1 order by id");
+    assert.deepEqual(rows, [{ id: "a" }, { id: "c" }, { id: "d" }]);
+  }),
+);
+
+test(
   "a transaction that fails leaves nothing behind, and its event is tried again",
   withDatabase(async (db) => {
     await createCounters(db);

@@ -61,11 +61,11 @@ export function callHandler(options: CallOptions): Call {
   let interrupted = false;
   let timedOut: InturnError | undefined;
   const finish = (end: CallEnd) => {
+    clearTimeout(timer);
     resolve(end);
     span.end(end);
   };
   const conclude = (end: CallEnd) => {
-    clearTimeout(timer);
     const settled = transaction.settled();
     if (settled !== undefined && end.end === "failed") {
       options.log.warn({ err: end.error }, "the handler failed after its transaction had settled the event");
