@@ -8,6 +8,7 @@ import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
 import { createTestApp } from "./support/app.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { until } from "./support/until.ts";
 
 const log = createLog({ level: "silent", name: "test" });
 
@@ -325,6 +326,39 @@ test(
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results"), [
       { account_id: "a", events: 2 },
     ]);
+    await api.close();
+  }),
+);
+
+test(
+  "whoever sends events waits for none of those who read, however many and slow they are",
+  withDatabase(async (db) => {
+    const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
+    const send = async (data: number) => {
+      const headers = { "content-type": "application/json" };
+      const body = JSON.stringify({ accountId: "a", data });
+      return (await fetch(`${api.url}/v1/events`, { method: "POST", headers, body })).status;
+    };
+    assert.equal(await send(1), 202);
+    await db.query(`
+      alter view inturn.account_results rename to account_results_at_once;
+      create view inturn.account_results as
+        select * from inturn.account_results_at_once where pg_sleep(2)::text = '';`);
+    let answered = 0;
+    const reads = Array.from({ length: 60 }, async () => {
+      await fetch(`${api.url}/v1/accounts?limit=1`);
+      answered += 1;
+    });
+    await until(
+      "reads are under way",
+      async () =>
+        (await db.query("select from pg_stat_activity where query like '%account_results%' and wait_event = 'PgSleep'"))
+          .length > 4,
+    );
+    assert.equal(await send(2), 202);
+    assert.equal((await fetch(`${api.url}/readyz`)).status, 200);
+    assert.equal(answered, 0);
+    await Promise.all(reads);
     await api.close();
   }),
 );

@@ -40,6 +40,8 @@ export interface ServerOptions extends GuardOptions {
 /** What the API stands on. */
 export interface AppOptions extends ServerOptions {
   readonly appender: Appender;
+  /** What the appender stores through: what is ready says whether events can be stored. */
+  readonly ingest: Database;
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly waiting: Waiting;
@@ -58,7 +60,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),
-    ...createHealthRoutes(database),
+    ...createHealthRoutes(options.ingest),
     createMetricsRoute(options.exposeMetrics),
   ];
   routes.push(createDescription(routes));

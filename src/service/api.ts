@@ -11,34 +11,45 @@ import { ApiMetrics } from "../metrics/api-metrics.ts";
 import { type Listening, listen } from "./listen.ts";
 import { openAccess, sayIfOpen } from "./open-access.ts";
 
-/** Appends take one connection; the others read. */
-const CONNECTIONS_MAX = 8;
+/** For what stores events: the batch, its look for locks, the keys of who sends, and who waits for an event to be settled. */
+const INGEST_CONNECTIONS_MAX = 4;
+
+/** For who reads, and for the operator's verbs. However slow they are, whoever sends events waits for none of them. */
+const READ_CONNECTIONS_MAX = 6;
+
+/** A verb waits this long for its account's row. It holds up nobody else. */
+const VERB_LOCK_MS_MAX = 1_000;
 
 /** Longest time of one statement: past it the client hears that the database is unavailable. */
 const STATEMENT_MS_MAX = 10_000;
 
-/** Starts the API process's part: door, reads and pages over one pool. */
+/** Starts the API process's part: the ingest over one pool, reads and pages over another. */
 export async function startApi(options: { settings: Settings; databaseUrl: string; log: Log }): Promise<Listening> {
   const { settings, log } = options;
-  const database = openDatabase({
-    url: options.databaseUrl,
-    name: "inturn api",
-    connectionsMax: CONNECTIONS_MAX,
-    statementMsMax: STATEMENT_MS_MAX,
-    lockMsMax: LOCK_MS_MAX,
-    onError: (error) => log.warn({ err: error }, "a database connection broke"),
-  });
-  const { access, isLocal } = await openAccess(database, options).catch(async (error: unknown) => {
-    await database.end();
+  const open = (connectionsMax: number, lockMsMax: number) =>
+    openDatabase({
+      url: options.databaseUrl,
+      name: "inturn api",
+      connectionsMax,
+      statementMsMax: STATEMENT_MS_MAX,
+      lockMsMax,
+      onError: (error) => log.warn({ err: error }, "a database connection broke"),
+    });
+  const ingest = open(INGEST_CONNECTIONS_MAX, LOCK_MS_MAX);
+  const database = open(READ_CONNECTIONS_MAX, VERB_LOCK_MS_MAX);
+  const endAll = async () => void (await Promise.all([ingest.end(), database.end()]));
+  const { access, isLocal } = await openAccess(ingest, options).catch(async (error: unknown) => {
+    await endAll();
     throw error;
   });
   const metrics = new ApiMetrics({ hasProcess: true });
-  const waiting = new Waiting(database);
+  const waiting = new Waiting(ingest);
   const watch = new PulseWatch(database);
   const { basePath } = settings;
   const dashboard = createDashboard({ database, watch, log, basePath });
   const app = createApp({
-    appender: createAppender(database, settings, metrics),
+    appender: createAppender(ingest, settings, metrics),
+    ingest,
     database,
     log,
     limits: settings,
@@ -62,7 +73,7 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     watch.close();
     await server.close();
     await watching;
-    await database.end();
+    await endAll();
   };
   return { url, close };
 }

@@ -14,6 +14,7 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
   const log = createLog({ level: "silent", name: "test" });
   return createApp({
     appender: createAppender(database, NO_CAPS),
+    ingest: database,
     database,
     waiting: new Waiting(database),
     log,
