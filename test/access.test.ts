@@ -2,8 +2,10 @@
  * Who may: keys, scopes, prefixes, rate limits and signatures.
  */
 import assert from "node:assert/strict";
+import { request } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { test } from "node:test";
+import fc from "fast-check";
 import { Webhook } from "standardwebhooks";
 import { readSettings } from "../src/config/settings.ts";
 import { insertApiKey, revokeApiKey } from "../src/db/api-keys.ts";
@@ -11,6 +13,8 @@ import { openDatabase } from "../src/db/pool.ts";
 import { insertSource } from "../src/db/sources.ts";
 import type { Scope } from "../src/domain/access.ts";
 import { createAccess, createKey, createWebhookSecret } from "../src/engine/access.ts";
+import { networkOf } from "../src/http/address.ts";
+import { BodyBudget } from "../src/http/body.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
 import { createTestApp } from "./support/app.ts";
@@ -431,31 +435,121 @@ test(
   }),
 );
 
+const WHOLE_BYTES = 8_388_608;
+
+/** Connections from one address that announce large bodies and send some bytes of each. */
+function lie(
+  url: string,
+  path: string,
+  headers: Record<string, string>,
+  many: { connections: number; bytes: number },
+): () => void {
+  const lines = Object.entries({ host: "x", "content-type": "application/json", ...headers });
+  const head = `POST ${path} HTTP/1.1\r\ncontent-length: ${WHOLE_BYTES}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`;
+  const sockets = Array.from({ length: many.connections }, () => connect(Number(new URL(url).port), "127.0.0.1"));
+  for (const socket of sockets) socket.on("error", () => undefined).write(head + "x".repeat(many.bytes));
+  return () => sockets.forEach((socket) => socket.destroy());
+}
+
+/** The status of a POST from this address of our machine. */
+async function postFrom(localAddress: string, url: string, headers: Record<string, string>, body: string) {
+  return await new Promise<number | undefined>((resolve, reject) => {
+    const sending = request(url, {
+      method: "POST",
+      agent: false,
+      localAddress,
+      headers: { "content-type": "application/json", ...headers },
+    });
+    sending.on("response", (response) => resolve(response.resume().statusCode)).on("error", reject);
+    sending.end(body);
+  });
+}
+
+function signed(secret: string, id: string, body: string): Record<string, string> {
+  const at = new Date();
+  const seconds = String(Math.floor(at.getTime() / 1_000));
+  const signature = new Webhook(secret).sign(id, at, body);
+  return { "webhook-id": id, "webhook-timestamp": seconds, "webhook-signature": signature };
+}
+
 test(
-  "strangers who announce large webhooks do not take the memory of who has a key",
+  "who announces large bodies and does not send them, or holds them back, closes the ingest to nobody else",
   withDatabase(async (db) => {
-    const { key } = await makeKey(db);
+    const [first, second] = [await makeKey(db), await makeKey(db)];
+    const secret = createWebhookSecret();
+    await insertSource(db.database, { name: "shop", accountPointer: "/account", secret });
     const server = startProcess(["serve", "--port", "0"], { DATABASE_URL: db.url });
     const { url = "" } = await server.ready;
-    const signature = {
-      "webhook-id": "1",
-      "webhook-timestamp": String(Math.floor(Date.now() / 1_000)),
-      "webhook-signature": "v1,AAAA",
-    };
-    const signed = Object.entries(signature).map(([name, value]) => `${name}: ${value}\r\n`);
-    const head = `POST /v1/sources/nobody HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8388608\r\n${signed.join("")}\r\n`;
-    const sockets = Array.from({ length: 40 }, () => connect(Number(new URL(url).port), "127.0.0.1"));
-    for (const socket of sockets) socket.on("error", () => undefined).write(head);
-    const one = { method: "POST", body: "{}", headers: { "content-type": "application/json", ...signature } };
-    await until("they have taken what there is for them", async () => {
-      return (await fetch(`${url}/v1/sources/nobody`, { ...one, body: "x".repeat(8_388_608) })).status === 503;
+    const body = JSON.stringify({ account: "a" });
+    const whole = "x".repeat(WHOLE_BYTES);
+    const webhook = async (address: string, id: string) =>
+      await postFrom(address, `${url}/v1/sources/shop`, signed(secret, id, body), body);
+    const unsigned = { ...signed(secret, "0", body), "webhook-signature": "v1,AAAA" };
+
+    const idle = lie(url, "/v1/sources/shop", unsigned, { connections: 64, bytes: 0 });
+    for (let i = 0; i < 20; i++) {
+      const startedMs = performance.now();
+      assert.equal(await webhook("127.0.0.1", `idle-${i}`), 202);
+      assert.ok(performance.now() - startedMs < 1_000);
+    }
+    idle();
+
+    // Of one address no more is taken than its share; others do not notice.
+    const unfinished = lie(url, "/v1/sources/shop", unsigned, { connections: 3, bytes: 5_000_000 });
+    await until("one address has its share", async () => {
+      return (await postFrom("127.0.0.1", `${url}/v1/sources/shop`, unsigned, whole).catch(() => undefined)) === 503;
     });
-    const headers = { ...one.headers, ...bearer(key) };
-    assert.equal((await fetch(`${url}/v1/events`, { ...one, body: JSON.stringify(EVENT), headers })).status, 202);
-    for (const socket of sockets) socket.destroy();
+    assert.equal(await webhook("127.0.0.2", "from elsewhere"), 202);
+    assert.equal(await postFrom("127.0.0.1", `${url}/v1/events`, bearer(first.key), JSON.stringify(EVENT)), 202);
+    unfinished();
+
+    const keyed = lie(url, "/v1/events", bearer(first.key), { connections: 12, bytes: 5_000_000 });
+    await until("one key has its share", async () => {
+      return (await postFrom("127.0.0.1", `${url}/v1/events`, bearer(first.key), whole).catch(() => undefined)) === 503;
+    });
+    assert.equal(await postFrom("127.0.0.1", `${url}/v1/events`, bearer(second.key), JSON.stringify(EVENT)), 202);
+    assert.equal(await webhook("127.0.0.1", "beside a key"), 202);
+    keyed();
     assert.equal(await server.stop(), 0);
   }),
 );
+
+test("whatever is taken and given back of a budget, no sender and not all together have more than they may", () => {
+  const step = fc.record({
+    sender: fc.constantFrom("a", "b", "c", "d", "e", "f"),
+    bytes: fc.integer({ min: 0, max: 40 }),
+  });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, fc.boolean()), { maxLength: 80 }), (steps) => {
+      const budget = new BodyBudget({ bodyBytesMax: 30, bytesMax: 100 });
+      const held: { sender: string; bytes: number }[] = [];
+      const sum = (sender?: string) =>
+        held.filter((one) => sender === undefined || one.sender === sender).reduce((all, { bytes }) => all + bytes, 0);
+      for (const [{ sender, bytes }, gives] of steps) {
+        const oldest = gives ? held.shift() : undefined;
+        if (oldest !== undefined) budget.of(oldest.sender).give(oldest.bytes);
+        const fits = sum() + bytes <= 100 && sum(sender) + bytes <= 30;
+        if (fits) {
+          budget.of(sender).take(bytes);
+          held.push({ sender, bytes });
+        } else assert.throws(() => budget.of(sender).take(bytes), { code: "overloaded" });
+      }
+      for (const { sender, bytes } of held) budget.of(sender).give(bytes);
+      for (const sender of ["a", "b", "c"]) budget.of(sender).take(30);
+    }),
+  );
+});
+
+test("a sender without a key is known by its IPv4 address, or by the network of its IPv6 address", () => {
+  const of = (remoteAddress: string) => networkOf({ env: { incoming: { socket: { remoteAddress } } } } as never);
+  assert.equal(of("192.0.2.7"), "192.0.2.7");
+  assert.equal(of("::ffff:192.0.2.7"), "192.0.2.7");
+  assert.equal(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2");
+  assert.equal(of("2001:db8:1:2::6"), "2001:db8:1:2");
+  assert.equal(of("2001:db8::6"), "2001:db8:0:0");
+  assert.equal(of("::1"), "0:0:0:0");
+  assert.equal(of("fe80::1%eth0"), "fe80:0:0:0");
+});
 
 test(
   "a page of another site cannot use the key that a browser remembers, also where browsers tell only its origin",

@@ -36,3 +36,17 @@ function isReadable(encoded: string): boolean {
     return false;
   }
 }
+
+/**
+ * Who a request without a key comes from: the IPv4 address, or the network (/64) of an IPv6 address, of which one sender has
+ * all. Empty where there is no connection, as in tests.
+ */
+export function networkOf(c: ApiContext): string {
+  const address = c.env?.incoming?.socket?.remoteAddress ?? "";
+  const v4 = /^::ffff:([\d.]+)$/i.exec(address)?.[1];
+  if (v4 !== undefined || !address.includes(":")) return v4 ?? address;
+  const [head = "", tail = ""] = address.replace(/%.*$/, "").split("::");
+  const groups = [head, tail].map((part) => part.split(":").filter(Boolean));
+  const zeros = Array<string>(Math.max(0, 8 - groups.flat().length)).fill("0");
+  return [...(groups[0] ?? []), ...zeros, ...(groups[1] ?? [])].slice(0, 4).join(":");
+}

@@ -53,10 +53,10 @@ export interface AppOptions extends ServerOptions {
 
 /** Creates the API. */
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
-  const { database, pages } = options;
+  const { database, pages, limits } = options;
   const routes: Route[] = [
-    ...createEventRoutes({ ...options, budget: new BodyBudget(), rates: new RateLimits() }),
-    ...createWebhookRoutes({ ...options, budget: new BodyBudget(UNKNOWN_BODIES_BYTES_MAX) }),
+    ...createEventRoutes({ ...options, budget: new BodyBudget(limits), rates: new RateLimits() }),
+    ...createWebhookRoutes({ ...options, budget: new BodyBudget({ ...limits, bytesMax: UNKNOWN_BODIES_BYTES_MAX }) }),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),

@@ -10,37 +10,66 @@ const BODIES_BYTES_MAX = 256 * 1_048_576;
  */
 export const UNKNOWN_BODIES_BYTES_MAX: number = 64 * 1_048_576;
 
-/** Memory for bodies, taken while they are read and given back when their request is done. */
+/** What one sender's bodies may take of it, as a share: the rest is for the others. A single body always has its place. */
+const SENDER_SHARE = 0.25;
+
+/** A body that announces no more than this counts at once and is read whole: it is here as soon as it is announced. */
+const SMALL_BYTES_MAX = 65_536;
+
+/** Memory for the bodies of one sender, taken as they arrive and given back when their request is done. */
+export interface BodyMemory {
+  /** @throws InturnError `overloaded` when there is not enough left */
+  take(bytes: number): void;
+  give(bytes: number): void;
+}
+
+/** Memory for bodies. It knows only senders who have something in it. */
 export class BodyBudget {
   readonly #bytesMax: number;
+  readonly #senderBytesMax: number;
   #taken = 0;
+  readonly #takenBy = new Map<string, number>();
 
-  constructor(bytesMax: number = BODIES_BYTES_MAX) {
-    this.#bytesMax = bytesMax;
+  /**
+   * @param options.bodyBytesMax of a single body
+   * @param options.bytesMax of all bodies together; 256 MiB unless told
+   */
+  constructor(options: { bodyBytesMax: number; bytesMax?: number }) {
+    this.#bytesMax = options.bytesMax ?? BODIES_BYTES_MAX;
+    this.#senderBytesMax = Math.max(options.bodyBytesMax, SENDER_SHARE * this.#bytesMax);
   }
 
-  /** @throws InturnError `overloaded` when there is not enough left */
-  take(bytes: number): void {
-    if (this.#taken + bytes > this.#bytesMax) {
+  /** The part of it that a sender may use. */
+  of(sender: string): BodyMemory {
+    return { take: (bytes) => this.#take(sender, bytes), give: (bytes) => this.#give(sender, bytes) };
+  }
+
+  #take(sender: string, bytes: number): void {
+    const taken = (this.#takenBy.get(sender) ?? 0) + bytes;
+    if (this.#taken + bytes > this.#bytesMax || taken > this.#senderBytesMax) {
       throw new InturnError("overloaded", "Too many large requests are under way; try again shortly.");
     }
     this.#taken += bytes;
+    if (bytes > 0) this.#takenBy.set(sender, taken);
   }
 
-  give(bytes: number): void {
+  #give(sender: string, bytes: number): void {
+    const left = (this.#takenBy.get(sender) ?? 0) - bytes;
     this.#taken -= bytes;
+    if (left > 0) this.#takenBy.set(sender, left);
+    else this.#takenBy.delete(sender);
   }
 }
 
 /** How much a body may have, and the memory that it comes out of. */
 export interface BodyLimits {
   readonly bodyBytesMax: number;
-  readonly budget: BodyBudget;
+  readonly memory: BodyMemory;
 }
 
 /**
  * Reads the body and hands it to `work`; it counts as memory until that is done. An announced length is judged before a byte
- * is read; without one the bytes are counted as they come.
+ * is read, but what is announced takes no memory: a large body's bytes count as they come.
  *
  * @throws InturnError `body_too_large`, `body_incomplete` when the sender went away, `overloaded`, and what `work` throws
  */
@@ -49,20 +78,21 @@ export async function withBody<Result>(
   limits: BodyLimits,
   work: (body: Uint8Array) => Promise<Result>,
 ): Promise<Result> {
-  const { bodyBytesMax, budget } = limits;
+  const { bodyBytesMax, memory } = limits;
   const announced = c.req.header("content-length");
   if (announced !== undefined && Number(announced) > bodyBytesMax) throw tooLarge(bodyBytesMax);
   let taken = 0;
   const take = (bytes: number) => {
-    budget.take(bytes);
+    memory.take(bytes);
     taken += bytes;
   };
   try {
-    if (announced === undefined) return await work(await readChunks(c, bodyBytesMax, take));
+    if (announced === undefined || Number(announced) > SMALL_BYTES_MAX)
+      return await work(await readChunks(c, bodyBytesMax, take));
     take(Number(announced));
     return await work(new Uint8Array(await c.req.arrayBuffer().catch(refuseIncomplete)));
   } finally {
-    budget.give(taken);
+    memory.give(taken);
   }
 }
 

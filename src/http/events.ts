@@ -7,7 +7,7 @@ import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
-import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, withBody } from "./body.ts";
+import { type BodyBudget, bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
 import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
 import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";
@@ -44,21 +44,22 @@ interface Door {
   readonly log: Log;
   readonly rates: RateLimits;
   readonly appender: Appender;
-  readonly limits: IngestLimits & BodyLimits;
+  readonly limits: IngestLimits;
+  readonly budget: BodyBudget;
   readonly json: JsonEvents;
   readonly cloudEvents: CloudEvents;
 }
 
 /** Sending events. */
 export function createEventRoutes(options: EventRouteOptions): Route[] {
-  const { appender, budget, rates, log, onRefused } = options;
-  const limits = { ...options.limits, budget };
+  const { appender, budget, rates, log, onRefused, limits } = options;
   const door = {
     appender,
     rates,
     log,
     onRefused,
     limits,
+    budget,
     json: new JsonEvents(limits),
     cloudEvents: new CloudEvents(limits),
   };
@@ -162,15 +163,14 @@ function describe(
 async function postEvents(c: ApiContext, door: Door, accountId: string | undefined): Promise<Response> {
   refuseEncoding(c);
   const type = mediaTypeOf(c);
+  const caller = c.get("caller");
+  const memory = door.budget.of(caller.keyId ?? caller.name);
   const context = { accountId, idempotencyKey: readIdempotencyKey(c), trace: c.get("trace") };
   if (NDJSON_TYPES.includes(type)) {
     const { appender, rates, log, json: reader } = door;
     // A key's share for a second is the most that one batch may have.
-    const batchEventsMax = Math.min(
-      door.limits.batchEventsMax,
-      c.get("caller").eventsPerSecond ?? Number.POSITIVE_INFINITY,
-    );
-    const limits = { ...door.limits, batchEventsMax };
+    const batchEventsMax = Math.min(door.limits.batchEventsMax, caller.eventsPerSecond ?? Number.POSITIVE_INFINITY);
+    const limits = { ...door.limits, batchEventsMax, memory };
     return await takeLines(c, context, {
       appender,
       reader,
@@ -181,7 +181,7 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
     });
   }
   const read = readerFor(c, type, door, context);
-  return await withBody(c, door.limits, async (bytes) => {
+  return await withBody(c, { ...door.limits, memory }, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
     const appended = await appendEvents(door.appender, events, isBatch, (all) => admit(c, all, door.rates));

@@ -9,7 +9,7 @@ import type { Appender } from "../engine/append.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Admit } from "./append.ts";
-import { type BodyBudget, type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
+import { type BodyLimits, type BodyMemory, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import type { EventContext, JsonEvents } from "./json-events.ts";
 import { statusOf, toInturnError, toProblem } from "./problem.ts";
@@ -158,8 +158,8 @@ const NEWLINE = 10;
 
 /** The lines that are whole, as they come; empty ones are left out. */
 async function* readLines(c: ApiContext, limits: IngestLimits & BodyLimits): AsyncGenerator<Line[]> {
-  const { bodyBytesMax, budget } = limits;
-  const begun = new BegunLine(bodyBytesMax, budget);
+  const { bodyBytesMax, memory } = limits;
+  const begun = new BegunLine(bodyBytesMax, memory);
   let number = 0;
   try {
     for await (const chunk of readBodyChunks(c)) {
@@ -185,19 +185,19 @@ async function* readLines(c: ApiContext, limits: IngestLimits & BodyLimits): Asy
 /** A line of which the end has not come yet: in parts, which are put together once. */
 class BegunLine {
   readonly #bytesMax: number;
-  readonly #budget: BodyBudget;
+  readonly #memory: BodyMemory;
   #parts: Uint8Array[] = [];
   #size = 0;
 
-  constructor(bytesMax: number, budget: BodyBudget) {
+  constructor(bytesMax: number, memory: BodyMemory) {
     this.#bytesMax = bytesMax;
-    this.#budget = budget;
+    this.#memory = memory;
   }
 
   /** @throws InturnError `body_too_large` or `overloaded` */
   add(part: Uint8Array): void {
     if (this.#size + part.byteLength > this.#bytesMax) throw tooLarge(this.#bytesMax, "A line");
-    this.#budget.take(part.byteLength);
+    this.#memory.take(part.byteLength);
     this.#size += part.byteLength;
     if (part.byteLength > 0) this.#parts.push(part);
   }
@@ -206,7 +206,7 @@ class BegunLine {
   finish(end: Uint8Array): Uint8Array {
     if (this.#size === 0) return end;
     const bytes = Buffer.concat([...this.#parts, end]);
-    this.#budget.give(this.#size);
+    this.#memory.give(this.#size);
     this.#parts = [];
     this.#size = 0;
     return bytes;

@@ -129,7 +129,8 @@ async function readOptionalJson(c: ApiContext): Promise<unknown> {
   if (c.req.header("content-length") === "0" || c.req.raw.body === null) return {};
   refuseEncoding(c);
   if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);
-  const limits = { bodyBytesMax: REASON_BYTES_MAX, budget: new BodyBudget() };
+  const bodyBytesMax = REASON_BYTES_MAX;
+  const limits = { bodyBytesMax, memory: new BodyBudget({ bodyBytesMax }).of("") };
   return await withBody(c, limits, async (bytes) => parseJson(decodeUtf8(bytes)));
 }
 

@@ -6,7 +6,7 @@ import type { Context, Hono } from "hono";
 import { deleteCookie, getCookie, setCookie } from "hono/cookie";
 import { InturnError } from "../errors/error.ts";
 import type { Guard } from "./access.ts";
-import { refuseUnreadableAddress } from "./address.ts";
+import { networkOf, refuseUnreadableAddress } from "./address.ts";
 import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { refuseOtherSites } from "./operations.ts";
@@ -85,7 +85,7 @@ function readSignedIn(c: ApiContext): string | undefined {
 /** What stands before every page, and behind its sign-in. */
 class PageGuard {
   readonly #guard: Guard;
-  readonly #budget = new BodyBudget();
+  readonly #budget = new BodyBudget({ bodyBytesMax: FORM_BYTES_MAX });
   /** Makes the form tokens where no key is needed. */
   readonly #secret = randomBytes(32);
 
@@ -156,7 +156,7 @@ class PageGuard {
   async #readForm(c: ApiContext): Promise<URLSearchParams> {
     refuseEncoding(c);
     if (mediaTypeOf(c) !== FORM_TYPE) throw unsupportedType(c, [FORM_TYPE]);
-    const limits = { bodyBytesMax: FORM_BYTES_MAX, budget: this.#budget };
+    const limits = { bodyBytesMax: FORM_BYTES_MAX, memory: this.#budget.of(networkOf(c)) };
     return await withBody(c, limits, async (bytes) => new URLSearchParams(decodeUtf8(bytes)));
   }
 

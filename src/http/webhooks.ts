@@ -8,6 +8,7 @@ import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
 import { type Access, createWebhookSecret } from "../engine/access.ts";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
+import { networkOf } from "./address.ts";
 import { appendEvents } from "./append.ts";
 import { type BodyBudget, bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } from "./event-schema.ts";
@@ -85,7 +86,8 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
   const name = c.req.param("source") ?? "";
   // Before anything is read: hashing a large body costs more than looking at its headers.
   if (!isWellSigned(c)) throw signatureInvalid();
-  const limits = { ...options.limits, budget };
+  // Whose body it is is known only when it is there.
+  const limits = { ...options.limits, memory: budget.of(networkOf(c)) };
   return await withBody(c, limits, async (bytes) => {
     if (bytes.byteLength === 0) throw bodyMissing();
     const book = await access();
