@@ -6,7 +6,7 @@ import { readSettings } from "../src/config/settings.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import type { Random } from "../test/faults/random.ts";
-import { median, type Scratch } from "./support.ts";
+import { appendBacklog, median, print, type Scratch, untilSettled } from "./support.ts";
 
 const DRAIN = { accounts: 1_000, locked: 200, lockedMs: 450, beforeMs: 150, metricsPort: 19_470 };
 
@@ -49,11 +49,7 @@ async function measureDrain(drains: Drains, locksMax: number) {
   await scratch.recreate();
   const client = await scratch.connect();
   const workload = createWorkload({ events, accounts: DRAIN.accounts, seed });
-  for (let start = 0; start < events; start += 1_000) {
-    const part = workload.events.slice(start, start + 1_000);
-    const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
-    await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
-  }
+  await appendBacklog(client, workload.events);
   const { metricsPort } = DRAIN;
   const settings = {
     ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0, metricsPort }),
@@ -64,12 +60,7 @@ async function measureDrain(drains: Drains, locksMax: number) {
   const stop = new AbortController();
   const locking = lockSome(drains, workload.events, locksMax, stop.signal);
   try {
-    for (let settled = 0; settled < events; await sleep(50)) {
-      const { rows } = await client.query<{ settled: string }>(
-        "select sum(processed_seq) as settled from inturn.accounts",
-      );
-      settled = Number(rows[0]?.settled);
-    }
+    await untilSettled(client, events);
     const seconds = (performance.now() - startedMs) / 1_000;
     const settles = (await countSettles(metricsPort)) + (await countSettles(metricsPort + 1));
     stop.abort();
@@ -87,14 +78,14 @@ async function lockSome(
   locksMax: number,
   signal: AbortSignal,
 ): Promise<number> {
-  const accounts = [...new Set(events.map(({ accountId }) => accountId))];
+  const accounts = [...new Set(events.map(({ accountId }) => accountId))].toSorted();
   const client = await scratch.connect();
   let locks = 0;
   for (; !signal.aborted && locks < locksMax; locks++) {
     await sleep(DRAIN.beforeMs);
     const first = random.int(0, accounts.length - DRAIN.locked);
     await client.query("begin");
-    const some = accounts.toSorted().slice(first, first + DRAIN.locked);
+    const some = accounts.slice(first, first + DRAIN.locked);
     await client.query("select from inturn.accounts where id = any($1) order by id for update", [some]);
     await sleep(DRAIN.lockedMs);
     await client.query("commit");
@@ -106,8 +97,4 @@ async function lockSome(
 async function countSettles(port: number): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   return Number(/^inturn_settle_batch_events_count (\d+)$/m.exec(text)?.[1]);
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

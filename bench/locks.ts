@@ -11,8 +11,9 @@ import { openDatabase } from "../src/db/pool.ts";
 import type { NewEvent } from "../src/domain/event.ts";
 import { type Appender, createAppender } from "../src/engine/append.ts";
 import { Random } from "../test/faults/random.ts";
+import { NO_CAPS, newEvent } from "../test/support/append.ts";
 import { measureDrains } from "./lock-drains.ts";
-import { openScratch } from "./support.ts";
+import { openScratch, print } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -63,7 +64,7 @@ async function measureRequests(locked: number): Promise<void> {
     onError: () => undefined,
   });
   const looks = countLooks(pool);
-  const appender = createAppender(pool, { accountPendingMax: 1e9, pendingMax: 1e9 });
+  const appender = createAppender(pool, NO_CAPS);
   const held = Array.from({ length: locked }, (_, i) => `held-${i}`);
   for (let i = 0; i < locked; i += 500) await appender.append(held.slice(i, i + 500).map(eventOf));
   const without = await timeNeverLocked(appender, 6_000);
@@ -168,15 +169,11 @@ function countLooks(pool: pg.Pool): { reset(): void; share(): string } {
 }
 
 function eventOf(accountId: string): NewEvent {
-  return { accountId, data: "1", type: null, id: null, occurredAt: null, metadata: null, expectedSeq: null };
+  return newEvent({ accountId });
 }
 
 function describe(times: readonly number[]): string {
   const sorted = times.toSorted((a, b) => a - b);
   const at = (share: number) => `${Math.round(sorted[Math.floor(share * (sorted.length - 1))] ?? Number.NaN)} ms`;
   return `${sorted.length} answers, first ${at(0)}, median ${at(0.5)}, p99 ${at(0.99)}, last ${at(1)}`;
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

@@ -13,6 +13,7 @@ import { createWorkload } from "../src/domain/workload.ts";
 import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { runLoad } from "../src/service/load.ts";
+import { appendBacklog, untilSettled } from "./support.ts";
 
 /** One measurement. */
 export interface Measurement {
@@ -134,11 +135,7 @@ async function measureEcho(events: number): Promise<Measurement> {
 async function measureDrain(url: string, events: number, viewers: number): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
-    for (let start = 0; start < events; start += 1_000) {
-      const part = workload.events.slice(start, start + 1_000);
-      const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
-      await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
-    }
+    await appendBacklog(client, workload.events);
     const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2, say: () => undefined });
     // A short drain may be over before a page has come: all of them are open before anybody waits for its end.
     const pages = await Promise.all(Array.from({ length: viewers }, () => fetch(`${fleet.url}/live`)));
@@ -212,16 +209,6 @@ async function withClient<Result>(url: string, work: (client: pg.Client) => Prom
     return await work(client);
   } finally {
     await client.end();
-  }
-}
-
-async function untilSettled(client: pg.Client, events: number): Promise<void> {
-  for (;;) {
-    const { rows } = await client.query<{ settled: string }>(
-      "select sum(processed_seq) as settled from inturn.accounts",
-    );
-    if (Number(rows[0]?.settled) >= events) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 

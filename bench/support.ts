@@ -1,9 +1,11 @@
 /**
  * What the benchmarks share: a database of their own, and a median.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
 import { migrateDatabase } from "../src/db/migrate.ts";
+import type { WorkloadEvent } from "../src/domain/workload.ts";
 import { useDatabase } from "../src/service/database.ts";
 
 /** A database for measurements, on the server of `DATABASE_URL` or the embedded one. */
@@ -51,4 +53,29 @@ async function open(url: string): Promise<pg.Client> {
 /** The middle value; `NaN` of none. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+/** Appends events, a thousand at a time, while no worker runs. */
+export async function appendBacklog(client: pg.Client, events: readonly WorkloadEvent[]): Promise<void> {
+  for (let start = 0; start < events.length; start += 1_000) {
+    const part = events.slice(start, start + 1_000);
+    const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
+    await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
+  }
+}
+
+/** Resolves when so many events are settled. */
+export async function untilSettled(client: pg.Client, events: number): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ settled: string }>(
+      "select sum(processed_seq) as settled from inturn.accounts",
+    );
+    if (Number(rows[0]?.settled) >= events) return;
+    await sleep(100);
+  }
+}
+
+/** A line of the report. */
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
 }

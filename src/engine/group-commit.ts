@@ -87,8 +87,8 @@ export class GroupCommit<Item, Result> {
       // The rest of this round of events first: everything that is ready in it shares the batch.
       if (deliver === NOTHING) await nextRound();
       if (this.#waiting.length === 0) break;
-      const batch = this.#takeBatch();
-      lastWeight = batch.reduce((sum, { weight }) => sum + weight, 0);
+      const { batch, weight } = this.#takeBatch();
+      lastWeight = weight;
       const committed = this.#commit(batch);
       // The database has its next batch before anybody hears of the last one: what they do then costs it no time.
       deliver();
@@ -108,7 +108,7 @@ export class GroupCommit<Item, Result> {
     return NOTHING;
   }
 
-  #takeBatch(): Waiting<Item, Result>[] {
+  #takeBatch(): { batch: Waiting<Item, Result>[]; weight: number } {
     let weight = 0;
     let count = 0;
     for (const waiting of this.#waiting) {
@@ -117,7 +117,7 @@ export class GroupCommit<Item, Result> {
       count += 1;
     }
     this.#waitingWeight -= weight;
-    return this.#waiting.splice(0, count);
+    return { batch: this.#waiting.splice(0, count), weight };
   }
 
   /** Resolves with what tells the callers. Never rejects: every outcome goes to the item's own caller. */

@@ -53,10 +53,14 @@ export interface AppOptions extends ServerOptions {
 
 /** Creates the API. */
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
-  const { database, pages, limits } = options;
+  const { database, pages } = options;
+  const { bodyBytesMax } = options.limits;
   const routes: Route[] = [
-    ...createEventRoutes({ ...options, budget: new BodyBudget(limits), rates: new RateLimits() }),
-    ...createWebhookRoutes({ ...options, budget: new BodyBudget({ ...limits, bytesMax: UNKNOWN_BODIES_BYTES_MAX }) }),
+    ...createEventRoutes({ ...options, budget: new BodyBudget({ bodyBytesMax }), rates: new RateLimits() }),
+    ...createWebhookRoutes({
+      ...options,
+      budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
+    }),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),

@@ -181,7 +181,7 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
     });
   }
   const read = readerFor(c, type, door, context);
-  return await withBody(c, { ...door.limits, memory }, async (bytes) => {
+  return await withBody(c, { bodyBytesMax: door.limits.bodyBytesMax, memory }, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
     const appended = await appendEvents(door.appender, events, isBatch, (all) => admit(c, all, door.rates));

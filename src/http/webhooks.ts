@@ -80,15 +80,15 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
 }
 
 async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Response> {
-  const { access, appender, budget } = options;
+  const { access, appender, budget, limits } = options;
   refuseEncoding(c);
   if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);
   const name = c.req.param("source") ?? "";
   // Before anything is read: hashing a large body costs more than looking at its headers.
   if (!isWellSigned(c)) throw signatureInvalid();
   // Whose body it is is known only when it is there.
-  const limits = { ...options.limits, memory: budget.of(networkOf(c)) };
-  return await withBody(c, limits, async (bytes) => {
+  const memory = budget.of(networkOf(c));
+  return await withBody(c, { bodyBytesMax: limits.bodyBytesMax, memory }, async (bytes) => {
     if (bytes.byteLength === 0) throw bodyMissing();
     const book = await access();
     const source = book.sourceOf(name);
