@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { claimAccounts } from "../src/db/claim.ts";
-import { readPages } from "../src/db/events.ts";
+import { readNextEvents, readPages } from "../src/db/events.ts";
 import { giveBackLeases } from "../src/db/give-back.ts";
 import { findLockedAccounts } from "../src/db/locked.ts";
 import { readProcessedSeqs } from "../src/db/pages.ts";
@@ -105,9 +105,20 @@ test(
           readPages(
             d,
             running.map(({ accountId }) => ({ accountId, afterSeq: 1 })),
+            { bytesMax: 1_000 },
           ),
         0,
         2 * batch,
+        0,
+      ],
+      "read large events": [
+        (d) =>
+          readNextEvents(
+            d,
+            running.map(({ accountId }) => ({ accountId, afterSeq: 1 })),
+          ),
+        0,
+        batch,
         0,
       ],
       "record starts": [(d) => recordStarts(d, running), 4 * batch, 0, 0],

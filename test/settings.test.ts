@@ -15,6 +15,7 @@ test("without any variable the defaults hold", () => {
     handler: undefined,
     handlerMs: 1_000,
     concurrency: 1_000,
+    readAheadBytesMax: 67_108_864,
     leaseMs: 10_000,
     attemptsMax: 10,
     failurePolicy: "block",

@@ -71,6 +71,11 @@ const SETTINGS = {
     schema: wholeNumber(1, 10_000).default(1_000),
     description: "how many accounts one worker process has in hand at once",
   },
+  readAheadBytesMax: {
+    variable: "INTURN_READ_AHEAD_BYTES_MAX",
+    schema: wholeNumber(1_048_576, 17_179_869_184).default(67_108_864),
+    description: "how many bytes of events a worker process reads ahead; one larger than half of it is in hand alone",
+  },
   leaseMs: {
     variable: "INTURN_LEASE_MS",
     schema: wholeNumber(1_000, 600_000).default(10_000),

@@ -7,11 +7,19 @@ export interface PageRequest {
   readonly afterSeq: number;
 }
 
+/** The next events of an account, in seq order. */
+export interface Page {
+  /** Empty when there is nothing after the seq, or when the next event alone is larger than a page may be. */
+  readonly events: readonly StoredEvent[];
+  /** The size of an event that is too large for a page; 0 when there is none. */
+  readonly nextBytes: number;
+}
+
 /** The most events of one account that a worker keeps in memory. */
 const PAGE_EVENTS_MAX = 50;
 
-/** The most bytes of stored data one page carries, beyond its first event. */
-const PAGE_BYTES_MAX = 262_144;
+const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type, e.bytes,
+  e.occurred_at as "occurredAt", e.received_at as "receivedAt"`;
 
 const READ_PAGES = {
   name: "inturn_read_pages",
@@ -19,26 +27,58 @@ const READ_PAGES = {
     select page.*
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, after_seq)
     cross join lateral (
-      select e.account_id as "accountId", e.seq, e.event_id as id, e.type, e.data::text as data, e.metadata::text as metadata,
-        e.occurred_at as "occurredAt", e.received_at as "receivedAt"
+      select ${COLUMNS}, case when e.bytes <= $3 then e.data::text end as data,
+        case when e.bytes <= $3 then e.metadata::text end as metadata
       from (
-        select *, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before
+        select *, sum(n.bytes) over (order by n.seq) as bytes_so_far
         from (
           select * from inturn.events as e
           where e.account_id = wanted.account_id and e.seq > wanted.after_seq
           order by e.seq limit ${PAGE_EVENTS_MAX}
         ) as n
       ) as e
-      where e.bytes_before < ${PAGE_BYTES_MAX}
+      where e.bytes_so_far <= $3 or e.bytes_so_far = e.bytes
       order by e.seq
     ) as page`,
 };
 
-/** Reads the next events of several accounts: for each request a page in seq order, empty when there is nothing after it. */
-export async function readPages(database: Database, requests: readonly PageRequest[]): Promise<StoredEvent[][]> {
-  const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq)];
+/**
+ * Reads the next events of several accounts, for each request a page.
+ *
+ * @param options.bytesMax of one page: data and metadata, as text
+ */
+export async function readPages(
+  database: Database,
+  requests: readonly PageRequest[],
+  options: { bytesMax: number },
+): Promise<Page[]> {
+  const { bytesMax } = options;
+  const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq), bytesMax];
   const { rows } = await database.query<StoredEvent>({ ...READ_PAGES, values });
-  const pages = new Map<string, StoredEvent[]>(requests.map((request) => [request.accountId, []]));
-  for (const event of rows) pages.get(event.accountId)?.push(event);
-  return requests.map((request) => pages.get(request.accountId) ?? []);
+  const pages = new Map(requests.map(({ accountId }) => [accountId, { events: [] as StoredEvent[], nextBytes: 0 }]));
+  for (const event of rows) {
+    const page = pages.get(event.accountId);
+    if (event.bytes <= bytesMax) page?.events.push(event);
+    else if (page !== undefined) page.nextBytes = event.bytes;
+  }
+  return requests.map(({ accountId }) => pages.get(accountId) ?? { events: [], nextBytes: 0 });
+}
+
+const READ_EVENTS = {
+  name: "inturn_read_events",
+  text: `
+    select ${COLUMNS}, e.data::text as data, e.metadata::text as metadata
+    from unnest($1::text[], $2::bigint[]) as wanted (account_id, seq)
+    join inturn.events as e on e.account_id = wanted.account_id and e.seq = wanted.seq`,
+};
+
+/** Reads the event after each of these seqs, whatever its size; undefined where there is none. */
+export async function readNextEvents(
+  database: Database,
+  requests: readonly PageRequest[],
+): Promise<(StoredEvent | undefined)[]> {
+  const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq + 1)];
+  const { rows } = await database.query<StoredEvent>({ ...READ_EVENTS, values });
+  const events = new Map(rows.map((event) => [event.accountId, event]));
+  return requests.map((request) => events.get(request.accountId));
 }

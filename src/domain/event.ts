@@ -40,6 +40,8 @@ export interface StoredEvent {
   readonly data: string;
   /** JSON text of an object. */
   readonly metadata: string | null;
+  /** What both take as text, in UTF-8. */
+  readonly bytes: number;
   readonly occurredAt: Date | null;
   readonly receivedAt: Date;
 }

@@ -108,9 +108,8 @@ async function handle(
   await transaction.finished();
 }
 
-function toHandlerEvent(event: StoredEvent): HandlerEvent {
-  const metadata = event.metadata === null ? null : JSON.parse(event.metadata);
-  return { ...event, data: JSON.parse(event.data), metadata };
+function toHandlerEvent({ bytes: _bytes, data, metadata, ...event }: StoredEvent): HandlerEvent {
+  return { ...event, data: JSON.parse(data), metadata: metadata === null ? null : JSON.parse(metadata) };
 }
 
 /** What few handlers use is made when it is asked for. */

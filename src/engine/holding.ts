@@ -112,16 +112,16 @@ function waitSecondsOf({ receivedAt }: StoredEvent, { startedUs }: Settlement): 
 }
 
 /**
- * Ends the lease; the failure, if there is one, is that of the event whose handler was started last.
+ * Ends the lease; the failure, if there is one, is that of the event whose handler was started last, unless it says otherwise.
  *
  * @param options.forgives whether its attempt does not count; without a failure it never does
  */
 export async function giveBack(
   turn: Turn,
-  failure: Omit<HeadFailure, "isOfEvent"> | null,
+  failure: (Omit<HeadFailure, "isOfEvent"> & { isOfEvent?: boolean }) | null,
   options: { forgives: boolean } = { forgives: failure === null },
 ): Promise<void> {
-  const ofEvent = failure && { ...failure, isOfEvent: true };
+  const ofEvent = failure && { isOfEvent: true, ...failure };
   await turn.ledger.giveBack({
     ...leaseOf(turn),
     startedSeq: turn.startedSeq,

@@ -4,16 +4,16 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Claimed, claimAccounts } from "../db/claim.ts";
-import { type PageRequest, readPages } from "../db/events.ts";
+import type { PageRequest } from "../db/events.ts";
 import { type GiveBack, giveBackLeases } from "../db/give-back.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
 import { recordStarts, type Start } from "../db/start.ts";
-import type { StoredEvent } from "../domain/event.ts";
 import { isBadData, isLocked, isUnavailable } from "../errors/database.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { GroupCommit } from "./group-commit.ts";
+import type { EventsInHand, ReadAhead } from "./read-ahead.ts";
 
 /**
  * What a turn does to its account. `undefined` and `false` mean that the lease is somebody else's.
@@ -23,8 +23,8 @@ import { GroupCommit } from "./group-commit.ts";
  */
 export interface Ledger {
   claim(accountId: string): Promise<Claimed | undefined>;
-  /** The next events after a seq, in order; empty when there are none. */
-  read(request: PageRequest): Promise<readonly StoredEvent[]>;
+  /** The next events after a seq; undefined when there is no room for them in memory, or a signal has ended the wait. */
+  read(request: PageRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined>;
   /** Records that a handler is about to be called; false when the lease is lost. */
   recordStart(start: Start): Promise<boolean>;
   settle(settlement: Settlement): Promise<Settled | undefined>;
@@ -46,9 +46,10 @@ export function createLedger(options: {
   database: Database;
   workerId: string;
   hopeless: AbortSignal;
+  readAhead: ReadAhead;
   metrics?: WorkerMetrics;
 }): Ledger {
-  const { database, workerId, hopeless, metrics } = options;
+  const { database, workerId, hopeless, readAhead, metrics } = options;
   const batchesOf = <Item>(accountOf: (item: Item) => string) => ({
     weightMax: BATCH_ACCOUNTS_MAX,
     isItemsFault: isBadData,
@@ -69,10 +70,6 @@ export function createLedger(options: {
       const byAccount = new Map(claimed.map((lease) => [lease.accountId, lease]));
       return accountIds.map((accountId) => byAccount.get(accountId));
     },
-  });
-  const reads = new GroupCommit<PageRequest, readonly StoredEvent[]>({
-    ...batchesOf((request) => request.accountId),
-    commit: (requests) => readPages(database, requests),
   });
   const starts = new GroupCommit<Start, boolean>({
     ...batchesOf((start) => start.accountId),
@@ -95,7 +92,7 @@ export function createLedger(options: {
   });
   return {
     claim: (accountId) => claims.submit(accountId),
-    read: (request) => untilAvailable(hopeless, () => reads.submit(request)),
+    read: (request, signals) => readAhead.read(request, signals),
     recordStart: (start) => untilAvailable(hopeless, () => starts.submit(start)),
     settle: (settlement) => untilAvailable(hopeless, () => settles.submit(settlement)),
     giveBack: (end) => untilAvailable(hopeless, () => endings.submit(end)),

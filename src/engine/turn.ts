@@ -25,6 +25,9 @@ import {
 /** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
 const BROKEN_TURN_REST_MS = 1_000;
 
+/** How long an account rests for which there was no room in memory, about: looking again costs several writes. */
+const MEMORY_REST_MS = 5_000;
+
 /**
  * Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects.
  *
@@ -60,22 +63,40 @@ async function listening(turn: Turn, work: Promise<void>): Promise<void> {
   }
 }
 
-/** Event by event, page by page, until a step ends the turn. A running account always has an event left: the settle of the last one ends the turn. */
+/** Page by page, until a step ends the turn. A running account always has an event left: the settle of the last one ends the turn. */
 async function handleInOrder(turn: Turn): Promise<void> {
-  let processedSeq = turn.lease.processedSeq;
-  for (;;) {
-    const page = await turn.ledger.read({ accountId: turn.lease.accountId, afterSeq: processedSeq });
-    assert(page.length > 0, `account ${turn.lease.accountId} runs, but has no event after seq ${processedSeq}`);
-    for (const event of page) {
-      assert(event.seq === processedSeq + 1, `account ${event.accountId} lacks seq ${processedSeq + 1}`);
-      if (turn.attempt > 1 && !(await recordStart(turn, event))) return;
-      // Nothing comes between the last look and the start: a process may be stopped at any moment.
-      if (turn.confirmed() !== undefined) await untilConfirmed(turn);
-      if (mustEnd(turn)) return await giveBack(turn, null);
-      if (!(await takeStep(turn, event))) return;
-      processedSeq = event.seq;
+  const { accountId } = turn.lease;
+  for (let processedSeq = turn.lease.processedSeq; ; ) {
+    const page = await turn.ledger.read({ accountId, afterSeq: processedSeq }, [turn.stopping, turn.interrupted]);
+    if (page === undefined) return await (mustEnd(turn) ? giveBack(turn, null) : restForMemory(turn));
+    try {
+      assert(page.events.length > 0, `account ${accountId} runs, but has no event after seq ${processedSeq}`);
+      for (const event of page.events) {
+        assert(event.seq === processedSeq + 1, `account ${accountId} lacks seq ${processedSeq + 1}`);
+        if (!(await handleNext(turn, event))) return;
+        processedSeq = event.seq;
+      }
+    } finally {
+      page.release();
     }
   }
+}
+
+/** Handles the next event, if the turn may go on. Returns whether it goes on after it. */
+async function handleNext(turn: Turn, event: StoredEvent): Promise<boolean> {
+  if (turn.attempt > 1 && !(await recordStart(turn, event))) return false;
+  // Nothing comes between the last look and the start: a process may be stopped at any moment.
+  if (turn.confirmed() !== undefined) await untilConfirmed(turn);
+  if (!mustEnd(turn)) return await takeStep(turn, event);
+  await giveBack(turn, null);
+  return false;
+}
+
+/** Too many accounts wait for memory already: this one leaves its place to others for a while. */
+async function restForMemory(turn: Turn): Promise<void> {
+  const message = "the worker had no room for so large an event; it comes again";
+  const waitMs = MEMORY_REST_MS * (0.5 + Math.random());
+  await giveBack(turn, { message, state: "retrying", waitMs, isOfEvent: false }, { forgives: true });
 }
 
 /** Resolves when the lease is known to be good, or when the turn must end. */

@@ -41,10 +41,10 @@ export interface ComposedWorker extends PresetOptions {
 export async function composeWorker(options: WorkOptions): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
   const { handler, eventTypes } = await readHandler(settings);
-  const { concurrency, leaseMs, shutdownMs, keepDays } = settings;
+  const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
   const metrics = new WorkerMetrics({ hasProcess: true });
-  const limits = { concurrency, leaseMs, shutdownMs, keepDays };
+  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
   const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {

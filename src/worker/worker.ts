@@ -13,6 +13,7 @@ import type { RetryRule } from "../domain/failure.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
+import { ReadAhead } from "../engine/read-ahead.ts";
 import { every } from "../engine/recover.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
@@ -31,6 +32,8 @@ export interface WorkerOptions {
   readonly log: Log;
   /** Accounts in hand at once. */
   readonly concurrency: number;
+  /** Of events in memory, beyond one large event. */
+  readonly readAheadBytesMax: number;
   readonly leaseMs: number;
   /** How long a stop waits for the events in hand. */
   readonly shutdownMs: number;
@@ -77,7 +80,11 @@ export class Worker {
     this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs, log });
     const workerId = this.#identity.id;
     const { metrics, keepDays } = options;
-    this.#ledger = createLedger({ database: this.#database, workerId, hopeless: this.#abandoned.signal, metrics });
+    const database = this.#database;
+    const hopeless = this.#abandoned.signal;
+    const { readAheadBytesMax: bytesMax, concurrency } = options;
+    const readAhead = new ReadAhead({ database, bytesMax, concurrency, hopeless, log });
+    this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
     const onLost = (why: string) => this.#interruptAll(why);
     this.#life = new Life({ url, database: this.#database, worker: this.#identity, leaseMs, log, onLost });
     this.recovery = new Recovery({

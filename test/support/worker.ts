@@ -7,6 +7,7 @@ import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
 import type { TurnOptions } from "../../src/engine/holding.ts";
 import { createLedger, type Ledger } from "../../src/engine/ledger.ts";
+import { ReadAhead } from "../../src/engine/read-ahead.ts";
 import { createTransactions } from "../../src/engine/transactions.ts";
 import { createLog } from "../../src/log/log.ts";
 import { appendEvents, newEvent } from "./append.ts";
@@ -47,7 +48,9 @@ export async function createTestWorker(
   const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
   const renew = () => renewWorkerLease(db.database, identity, 60_000);
   await renew();
-  const plain = createLedger({ database: db.database, workerId: id, hopeless: AbortSignal.abort() });
+  const basis = { database: db.database, hopeless: AbortSignal.abort() };
+  const readAhead = new ReadAhead({ ...basis, bytesMax: 67_108_864, concurrency: 10, log });
+  const plain = createLedger({ ...basis, workerId: id, readAhead });
   const ledger: Ledger = {
     ...plain,
     async settle(settlement) {

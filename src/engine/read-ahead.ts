@@ -1,0 +1,170 @@
+/**
+ * Reading events ahead of their handlers, within a number of bytes for the whole process. Half of it is for pages: each
+ * account in hand has a part of it, so nobody waits. An event that is too large for a page takes its memory from the other half
+ * before it is read, and gives it back when its handler has ended.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Page, type PageRequest, readNextEvents, readPages } from "../db/events.ts";
+import type { Database } from "../db/pool.ts";
+import type { StoredEvent } from "../domain/event.ts";
+import { isUnavailable } from "../errors/database.ts";
+import type { Log } from "../log/log.ts";
+import type { DetourOptions } from "./detour.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { Memory } from "./memory.ts";
+
+/** Accounts in one statement. */
+const BATCH_ACCOUNTS_MAX = 500;
+
+/** The most bytes of a page, however much memory there is. */
+const PAGE_BYTES_MAX = 262_144;
+
+/** Large events that one statement reads together, in bytes; a larger one is read alone. */
+const STATEMENT_BYTES_MAX = 4_194_304;
+
+/** This share of the accounts in hand may wait for memory. The others rest, and leave their places to accounts with small events. */
+const WAITING_SHARE = 0.25;
+
+/** Between two tries of a read that failed. */
+const RETRY_MS = 200;
+
+/** Between two warnings that there is no room. */
+const TELL_AGAIN_MS = 60_000;
+
+/** How a worker reads ahead. */
+export interface ReadAheadOptions {
+  readonly database: Database;
+  /** Of all events in memory, but for one that is larger than half of it. */
+  readonly bytesMax: number;
+  /** Accounts in hand at once. */
+  readonly concurrency: number;
+  /** Aborts when it is no use to wait for the database any longer. */
+  readonly hopeless: AbortSignal;
+  readonly log: Log;
+}
+
+/** Events in memory. */
+export interface EventsInHand {
+  /** In seq order. */
+  readonly events: readonly StoredEvent[];
+  /** Tells that they are no longer needed. */
+  release(): void;
+}
+
+interface LargeRequest extends PageRequest {
+  readonly bytes: number;
+}
+
+/** Reading takes no locks. */
+const NO_LOCKS: DetourOptions<PageRequest> = {
+  isLocked: () => false,
+  accountsOf: () => [],
+  findLocked: () => Promise.resolve(new Set()),
+  waitMsMax: 0,
+  waitingWeightMax: 0,
+};
+
+/** Reads the events of all accounts in hand. */
+export class ReadAhead {
+  readonly #options: ReadAheadOptions;
+  readonly #pageLimits: { bytesMax: number };
+  readonly #memory: Memory;
+  readonly #pages: GroupCommit<PageRequest, Page>;
+  readonly #large: GroupCommit<LargeRequest, StoredEvent | undefined>;
+  #lastAlone: Promise<unknown> = Promise.resolve();
+  #isFailing = false;
+  #toldOfMemoryMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ReadAheadOptions) {
+    const { database, bytesMax, concurrency } = options;
+    this.#options = options;
+    this.#pageLimits = { bytesMax: Math.min(PAGE_BYTES_MAX, Math.floor(bytesMax / 2 / concurrency)) };
+    const waitingMax = Math.max(1, Math.floor(WAITING_SHARE * concurrency));
+    this.#memory = new Memory({ bytesMax: bytesMax / 2, waitingMax });
+    // Whatever fails but the database as a whole is the fault of one account's data.
+    const batches = { isItemsFault: (error: unknown) => !isUnavailable(error), detour: NO_LOCKS };
+    this.#pages = new GroupCommit({
+      ...batches,
+      weightMax: BATCH_ACCOUNTS_MAX,
+      commit: (requests) => readPages(database, requests, this.#pageLimits),
+    });
+    this.#large = new GroupCommit<LargeRequest, StoredEvent | undefined>({
+      ...batches,
+      weightMax: STATEMENT_BYTES_MAX,
+      weigh: ({ bytes }) => bytes,
+      commit: (requests) => readNextEvents(database, requests),
+    });
+  }
+
+  /**
+   * The next events after a seq, in order; none when there are none. While the database is away it waits.
+   *
+   * @param signals end the wait
+   * @returns undefined when there is no room for them, or a signal has ended the wait
+   */
+  async read(request: PageRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined> {
+    for (let isAlone = false; ; isAlone = true) {
+      try {
+        const inHand = await this.#read(request, { isAlone, signals });
+        this.#isFailing &&= isAlone;
+        return inHand;
+      } catch (error) {
+        if (!isUnavailable(error) || this.#options.hopeless.aborted) throw error;
+        if (signals.some((signal) => signal.aborted)) return undefined;
+        this.#tellOfFailure(error, request);
+        await sleep(RETRY_MS);
+      }
+    }
+  }
+
+  async #read(
+    request: PageRequest,
+    how: { isAlone: boolean; signals: readonly AbortSignal[] },
+  ): Promise<EventsInHand | undefined> {
+    const { database } = this.#options;
+    const [page] = how.isAlone
+      ? await this.#alone(() => readPages(database, [request], this.#pageLimits))
+      : [await this.#pages.submit(request)];
+    const { events = [], nextBytes: bytes = 0 } = page ?? {};
+    if (bytes === 0) return { events, release: () => undefined };
+    if (!(await this.#memory.take(bytes, how.signals))) {
+      this.#tellOfMemory(request, bytes);
+      return undefined;
+    }
+    const release = () => this.#memory.give(bytes);
+    try {
+      const [event] = how.isAlone
+        ? await this.#alone(() => readNextEvents(database, [request]))
+        : [await this.#large.submit({ ...request, bytes })];
+      return { events: event === undefined ? [] : [event], release };
+    } catch (error) {
+      // Others may have it in the meantime: it may take many tries.
+      release();
+      throw error;
+    }
+  }
+
+  /** One read after the other: those that fail again and again keep one connection busy, and no more. */
+  #alone<Result>(read: () => Promise<Result>): Promise<Result> {
+    const result = this.#lastAlone.then(read);
+    this.#lastAlone = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Once, until all goes well again: a database that is away fails every read. */
+  #tellOfFailure(error: unknown, { accountId }: PageRequest): void {
+    const level = this.#isFailing ? "debug" : "warn";
+    this.#isFailing = true;
+    this.#options.log[level](
+      { err: error, accountId },
+      "events could not be read; it is tried again, each account alone",
+    );
+  }
+
+  #tellOfMemory({ accountId, afterSeq }: PageRequest, bytes: number): void {
+    if (performance.now() - this.#toldOfMemoryMs < TELL_AGAIN_MS) return;
+    this.#toldOfMemoryMs = performance.now();
+    const event = { accountId, seq: afterSeq + 1, bytes };
+    this.#options.log.warn(event, "large events wait for memory; see INTURN_READ_AHEAD_BYTES_MAX");
+  }
+}
