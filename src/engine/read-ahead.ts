@@ -71,6 +71,7 @@ export class ReadAhead {
   readonly #memory: Memory;
   readonly #pages: GroupCommit<PageRequest, Page>;
   readonly #large: GroupCommit<LargeRequest, StoredEvent | undefined>;
+  #nextLargeMs = 0;
   #lastAlone: Promise<unknown> = Promise.resolve();
   #isFailing = false;
   #toldOfMemoryMs = Number.NEGATIVE_INFINITY;
@@ -92,7 +93,7 @@ export class ReadAhead {
       ...batches,
       weightMax: STATEMENT_BYTES_MAX,
       weigh: ({ bytes }) => bytes,
-      commit: (requests) => readNextEvents(database, requests),
+      commit: (requests) => this.#readLarge(requests),
     });
   }
 
@@ -142,6 +143,16 @@ export class ReadAhead {
       release();
       throw error;
     }
+  }
+
+  /** What is large keeps this process busy, and the database: as long as it took, it makes room for what is small. */
+  async #readLarge(requests: readonly LargeRequest[]): Promise<(StoredEvent | undefined)[]> {
+    await sleep(this.#nextLargeMs - performance.now());
+    const startedMs = performance.now();
+    const events = await readNextEvents(this.#options.database, requests);
+    const endedMs = performance.now();
+    this.#nextLargeMs = endedMs + (endedMs - startedMs);
+    return events;
   }
 
   /** One read after the other: those that fail again and again keep one connection busy, and no more. */
