@@ -2,18 +2,25 @@
  * What a sender may post: every format, and the text of the data exactly as it was sent.
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { request } from "node:http";
 import { test } from "node:test";
 import { CloudEvent, HTTP } from "cloudevents";
 import fc from "fast-check";
 import { readSettings } from "../src/config/settings.ts";
+import { createAccess } from "../src/engine/access.ts";
 import { createAppender } from "../src/engine/append.ts";
+import { createServerApp } from "../src/http/app.ts";
+import { BodyBudget } from "../src/http/body.ts";
+import { createEventRoutes } from "../src/http/events.ts";
 import { sliceMember } from "../src/http/json-text.ts";
+import { RateLimits } from "../src/http/rate-limits.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
 import { createTestApp } from "./support/app.ts";
+import { NO_CAPS } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { until } from "./support/until.ts";
 
 type App = ReturnType<typeof createTestApp>;
 
@@ -280,6 +287,45 @@ test(
     } finally {
       await api.close();
     }
+  }),
+);
+
+test(
+  "lines whose answers nobody reads take their sender's memory; the stream that finds none left says so and ends",
+  withDatabase(async (db) => {
+    const limits = { ...readSettings({}), bodyBytesMax: 250_000 };
+    const log = createLog({ level: "silent", name: "test" });
+    const access = createAccess({ database: db.database, environmentKeys: [] });
+    const appender = createAppender(db.database, NO_CAPS);
+    const budget = new BodyBudget({ bodyBytesMax: 250_000, bytesMax: 250_000 });
+    const routes = createEventRoutes({ appender, limits, budget, log, rates: new RateLimits() });
+    const app = createServerApp({ log, access, isLocal: true }, { routes });
+    const outgoing = Object.assign(new EventEmitter(), { closed: false });
+    const lines = Array.from({ length: 10_000 }, (_, i) => `{"accountId":"a","data":${i}}\n`).join("");
+    const response = await app.request(
+      "/v1/events",
+      { method: "POST", body: lines, headers: NDJSON_TYPE },
+      { outgoing },
+    );
+    const isFree = () => {
+      const memory = budget.of("http");
+      try {
+        memory.take(200_000);
+        memory.give(200_000);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    // Three batches of 2,000 answers fit; the fourth is stored, and told of before the stream ends.
+    await until("answers wait for their reader", async () => (await stored(db)).length === 8_000);
+    assert.ok(!isFree());
+    const answers = (await response.text()).trimEnd().split("\n");
+    assert.match(answers.at(-1) ?? "", /"line":null,.*"code":"overloaded"/);
+    assert.equal((await db.query("select from inturn.events")).length, answers.length - 1);
+    assert.ok(answers.length < 10_000);
+    outgoing.emit("close");
+    assert.ok(isFree(), "their memory has come back");
   }),
 );
 

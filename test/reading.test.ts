@@ -2,15 +2,18 @@
  * Reading: pages, filters, cursors, and waiting for an event.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
-import { listAccounts, listEvents } from "../src/db/pages.ts";
+import { findPage, listAccounts, readPage } from "../src/db/pages.ts";
 import { Waiting } from "../src/engine/waiting.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
 import { createTestApp } from "./support/app.ts";
 import { appendEvents, newEvent } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { until } from "./support/until.ts";
 
 type App = ReturnType<typeof createTestApp>;
 
@@ -213,8 +216,75 @@ test(
     await listAccounts(explaining, { ...base, prefixes: ["account-1"] });
     await listAccounts(explaining, { ...base, states: ["scheduled"] });
     await listAccounts(explaining, { ...base, sort: "pending" });
-    await listEvents(explaining, { accountId: "account-7", afterSeq: 3, limit: 100 });
-    assert.equal(plans.length, 6);
+    const page = { accountId: "account-7", afterSeq: 3 };
+    await findPage(explaining, { ...page, limit: 100 });
+    await readPage(explaining, { ...page, lastSeq: 7, bytes: 0 });
+    assert.equal(plans.length, 7);
     for (const plan of plans) assert.doesNotMatch(plan, /Seq Scan on (accounts|events)/, plan);
+  }),
+);
+
+const MEGABYTE = 1_048_576;
+
+/** Stores this many events of one account, each of so many bytes. They pack well. */
+async function appendLarge(db: TestDatabase, accountId: string, events: number, bytes: number): Promise<void> {
+  for (let i = 0; i < events; i++)
+    await appendEvents(db.database, [newEvent({ accountId, data: JSON.stringify("x".repeat(bytes - 2)) })]);
+}
+
+test(
+  "a page of events carries a megabyte of their text, however well it packs, or one event that is larger",
+  withDatabase(async (db) => {
+    const app = createTestApp(db.database);
+    await appendLarge(db, "a", 4, 0.4 * MEGABYTE);
+    await appendLarge(db, "a", 2, 3 * MEGABYTE);
+    const pages: number[][] = [];
+    for (let next: number | null = 0; next !== null; ) {
+      const response: Response = await app.request(`/v1/accounts/a/events?after=${next}`);
+      const page = (await response.json()) as { events: { seq: number }[]; next: number | null };
+      pages.push(page.events.map(({ seq }) => seq));
+      next = page.next;
+    }
+    assert.deepEqual(pages, [[1, 2], [3, 4], [5], [6]]);
+    const shown = await (await app.request("/accounts/a?after=4")).text();
+    assert.ok(shown.length < 200_000, "the dashboard reads no more of a large event than it shows");
+    assert.match(shown, /all 3,145,728 bytes/);
+    const whole = await app.request("/accounts/a/events/5/data");
+    assert.equal((await whole.text()).length, 3 * MEGABYTE);
+  }),
+);
+
+/** Asks for something and reads none of the answer. */
+async function askAndWait(url: string, path: string, key: string): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.on("error", () => undefined);
+  socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n\r\n`);
+  await once(socket, "readable");
+  return socket;
+}
+
+test(
+  "answers that nobody reads take the memory of who asked for them, and of nobody else",
+  withDatabase(async (db) => {
+    const settings = { ...readSettings({}), port: 0, apiKeys: ["slow", "other"].map((name) => name.padEnd(40, "x")) };
+    const [slow = "", other = ""] = settings.apiKeys;
+    const api = await startApi({ settings, databaseUrl: db.url, log: createLog({ level: "silent", name: "test" }) });
+    try {
+      await appendLarge(db, "a", 1, 16 * MEGABYTE);
+      const path = "/v1/accounts/a/events/1";
+      const sockets = await Promise.all([1, 2, 3, 4].map(() => askAndWait(api.url, path, slow)));
+      const statusFor = async (key: string, of = path) => {
+        const response = await fetch(api.url + of, { headers: { authorization: `Bearer ${key}` } });
+        await response.arrayBuffer();
+        return response.status;
+      };
+      assert.equal(await statusFor(slow), 503);
+      assert.equal(await statusFor(slow, "/accounts/a/events/1/data"), 503);
+      assert.equal(await statusFor(other), 200);
+      for (const socket of sockets) socket.destroy();
+      await until("the memory has come back", async () => (await statusFor(slow)) === 200);
+    } finally {
+      await api.close();
+    }
   }),
 );

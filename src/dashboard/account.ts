@@ -3,13 +3,14 @@
  */
 import { html } from "hono/html";
 import { listOperations, type OperatorLogEntry } from "../db/operate.ts";
-import { type EventResult, findEvent, listEvents } from "../db/pages.ts";
+import { type EventResult, findEvent, findPage, readPage } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
+import type { AnswerBudget } from "../http/answers.ts";
 import { count, timeOfDay } from "./format.ts";
 import { drawLane } from "./lane.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
@@ -46,7 +47,7 @@ export function createAccountPage(database: Database): DashboardPage {
     }
     const afterSeq = readAfter(c, account);
     const [events, operations] = await Promise.all([
-      listEvents(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE }),
+      listEvents(database, accountId, afterSeq),
       listOperations(database, accountId, OPERATIONS_MAX),
     ]);
     return await showPage(c, {
@@ -61,11 +62,19 @@ ${operationsTable(operations)}`)}`,
   });
 }
 
+/** A page of events; of a large one's data no more than is shown. */
+async function listEvents(database: Database, accountId: string, afterSeq: number): Promise<EventResult[]> {
+  const page = await findPage(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE });
+  return page === undefined ? [] : await readPage(database, page, { charactersMax: DATA_LENGTH_MAX.all + 1 });
+}
+
 /** One event's data as it was sent, for who wants all of it. */
-export function createDataPage(database: Database): DashboardPage {
+export function createDataPage(database: Database, answers: AnswerBudget): DashboardPage {
   return lookAt("/accounts/:id/events/:seq/data", async (c) => {
     const { id: accountId = "", seq = "" } = c.req.param();
-    const event = /^\d{1,15}$/.test(seq) ? await findEvent(database, accountId, Number(seq)) : undefined;
+    const page = /^\d{1,15}$/.test(seq) ? await findEvent(database, accountId, Number(seq)) : undefined;
+    answers.hold(c, page?.bytes ?? 0);
+    const [event] = page === undefined ? [] : await readPage(database, page);
     if (event === undefined)
       throw new InturnError("event_not_found", "There is no such event, or it is no longer kept.");
     c.header("Content-Type", "application/json");
@@ -151,11 +160,10 @@ function eventsTable(c: PageContext, account: AccountResult, events: readonly Ev
 }
 
 /** What was opened stays open while the rest of the page is kept fresh: data never changes. */
-function dataOf(c: PageContext, { accountId, seq, data }: EventResult): Markup {
+function dataOf(c: PageContext, { accountId, seq, data, bytes }: EventResult): Markup {
   if (data.length <= DATA_LENGTH_MAX.row) return html`<span class="data">${data}</span>`;
   const whole = `${accountPath(c, accountId)}/events/${seq}/data`;
-  const more =
-    data.length > DATA_LENGTH_MAX.all ? html`<p>… <a href="${whole}">all ${count(data.length)} characters</a></p>` : "";
+  const more = data.length > DATA_LENGTH_MAX.all ? html`<p>… <a href="${whole}">all ${count(bytes)} bytes</a></p>` : "";
   return html`<details hx-morph-skip id="data-${seq}"><summary class="data">${data.slice(0, DATA_LENGTH_MAX.row)}…</summary><pre>${data.slice(0, DATA_LENGTH_MAX.all)}</pre>${more}</details>`;
 }
 

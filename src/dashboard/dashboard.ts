@@ -3,6 +3,7 @@
  */
 import type { Database } from "../db/pool.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
+import type { AnswerBudget } from "../http/answers.ts";
 import type { Log } from "../log/log.ts";
 import { createAccountPage, createDataPage } from "./account.ts";
 import { createAccountsPage } from "./accounts.ts";
@@ -23,6 +24,7 @@ export interface DashboardOptions {
   readonly database: Database;
   readonly watch: PulseWatch;
   readonly log: Log;
+  readonly answers: AnswerBudget;
   /** What a proxy puts before every path; empty without one. */
   readonly basePath: string;
 }
@@ -44,7 +46,7 @@ export function createDashboard(options: DashboardOptions): Dashboard {
       live.page,
       createAccountsPage(database),
       createAccountPage(database),
-      createDataPage(database),
+      createDataPage(database, options.answers),
       ...createVerbPages(database, log),
       ...createLanesPages(database),
       createDeadLettersPage(database),

@@ -1,6 +1,7 @@
 /**
  * What every page shares: how it is shown, and the pieces that it is made of.
  */
+import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
 import { html } from "hono/html";
 import type { HtmlEscapedString } from "hono/utils/html";
@@ -12,6 +13,7 @@ export type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 
 /** What a request for a page carries. */
 interface PageEnvironment {
+  Bindings: HttpBindings;
   Variables: { caller: Caller; basePath: string; formToken: string };
 }
 

@@ -8,7 +8,7 @@ import type { AccountResult } from "./results.ts";
 /** The most rows one page of a listing holds. */
 export const PAGE_ROWS_MAX = 1_000;
 
-/** Stored bytes of data that one page carries, beyond its first event. Stored bytes are packed: in full they may be many more. */
+/** Bytes of data and metadata, as text, that one page carries, unless its first event is larger. */
 const PAGE_BYTES_MAX = 1_048_576;
 
 /** A place between two accounts in the order of a listing. */
@@ -85,6 +85,8 @@ export interface EventResult {
   readonly data: string;
   /** JSON text, as it was stored. */
   readonly metadata: string | null;
+  /** Of data and metadata, as text. */
+  readonly bytes: number;
   readonly receivedAt: string;
   readonly startedAt: string | null;
   readonly processedAt: string | null;
@@ -96,33 +98,66 @@ export interface EventResult {
   readonly error: string | null;
 }
 
-const EVENTS_PAGE = `
-  with next as (
-    select e.seq, e.data, e.metadata, e.error from inturn.events as e
-    where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
-  ), page as materialized (
-    select n.seq, n.metadata, n.error, sum(pg_column_size(n.data)) over (order by n.seq) - pg_column_size(n.data) as bytes_before
-    from next as n
+/** Which events a page holds, and what it will take. */
+export interface EventsPage {
+  readonly accountId: string;
+  readonly afterSeq: number;
+  readonly lastSeq: number;
+  /** Of data and metadata, as text. */
+  readonly bytes: number;
+}
+
+const SIZE_OF_PAGE = `
+  select max(n.seq) as "lastSeq", max(n.bytes_so_far)::bigint as bytes
+  from (
+    select e.seq, e.bytes, sum(e.bytes) over (order by e.seq) as bytes_so_far
+    from (
+      select * from inturn.events as e where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
+    ) as e
+  ) as n
+  where n.bytes_so_far <= ${PAGE_BYTES_MAX} or n.bytes_so_far = n.bytes`;
+
+/** The page of an account's events after this seq; shorter than `limit` also where the data is large. Undefined when there are none. */
+export async function findPage(
+  database: Database,
+  page: { accountId: string; afterSeq: number; limit: number },
+): Promise<EventsPage | undefined> {
+  const { accountId, afterSeq } = page;
+  const values = [accountId, afterSeq, page.limit];
+  const { rows } = await database.query<{ lastSeq: number | null; bytes: number }>(SIZE_OF_PAGE, values);
+  const { lastSeq = null, bytes = 0 } = rows[0] ?? {};
+  return lastSeq === null ? undefined : { accountId, afterSeq, lastSeq, bytes };
+}
+
+const EVENTS = `
+  with page as materialized (
+    select e.seq, e.metadata, e.error, e.bytes from inturn.events as e where e.account_id = $1 and e.seq > $2 and e.seq <= $3
   )
-  select r.account_id as "accountId", r.seq, r.event_id as "eventId", r.type, r.data::text as data, p.metadata::text as metadata,
+  select r.account_id as "accountId", r.seq, r.event_id as "eventId", r.type,
+    case when $4::integer is null then r.data::text else left(r.data::text, $4) end as data, p.metadata::text as metadata, p.bytes,
     r.received_at::text as "receivedAt", r.started_at::text as "startedAt", r.processed_at::text as "processedAt", r.attempts,
     r.state, r.wait_ms as "waitMs", r.duration_ms as "durationMs", p.error
   from page as p join inturn.event_results as r on r.account_id = $1 and r.seq = p.seq
-  where p.bytes_before < ${PAGE_BYTES_MAX}
   order by p.seq`;
 
-/** A page of an account's events after this seq, in order; shorter than `limit` also where the data is large. */
-export async function listEvents(
+/**
+ * The events of a page, in order.
+ *
+ * @param options.charactersMax of the data of each; all of it unless told
+ */
+export async function readPage(
   database: Database,
-  page: { accountId: string; afterSeq: number; limit: number },
+  page: EventsPage,
+  options: { charactersMax?: number } = {},
 ): Promise<EventResult[]> {
-  return (await database.query<EventResult>(EVENTS_PAGE, [page.accountId, page.afterSeq, page.limit])).rows;
+  const values = [page.accountId, page.afterSeq, page.lastSeq, options.charactersMax ?? null];
+  return (await database.query<EventResult>(EVENTS, values)).rows;
 }
 
-/** One event, or undefined when there is none with this seq, or it is no longer kept. */
-export async function findEvent(database: Database, accountId: string, seq: number): Promise<EventResult | undefined> {
-  const [event] = await listEvents(database, { accountId, afterSeq: seq - 1, limit: 1 });
-  return event?.seq === seq ? event : undefined;
+/** Where to find one event; undefined when there is none with this seq, or it is no longer kept. */
+export async function findEvent(database: Database, accountId: string, seq: number): Promise<EventsPage | undefined> {
+  const page = await findPage(database, { accountId, afterSeq: seq - 1, limit: 1 });
+  return page?.lastSeq === seq ? page : undefined;
 }
 
 /** How far these accounts are: the last settled seq of each that exists. */

@@ -2,11 +2,12 @@
  * Reading the events of an account, and waiting until one is settled.
  */
 import { z } from "@hono/zod-openapi";
-import { type EventResult, findEvent, listEvents } from "../db/pages.ts";
+import { type EventResult, findEvent, findPage, readPage, readProcessedSeqs } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import { requireAccount } from "./accounts.ts";
+import type { AnswerBudget } from "./answers.ts";
 import { checkQuery, limitSchema, toRfc3339, wholeNumberSchema } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -59,9 +60,15 @@ const pageSchema = z.object({
   next: z.int().nullable().openapi({ description: "The `after` of the next page; null on the last one." }),
 });
 
+/** What the routes stand on. */
+export interface AccountEventOptions {
+  readonly database: Database;
+  readonly waiting: Waiting;
+  readonly answers: AnswerBudget;
+}
+
 /** Reading events. */
-export function createAccountEventRoutes(options: { database: Database; waiting: Waiting }): Route[] {
-  const { database, waiting } = options;
+export function createAccountEventRoutes(options: AccountEventOptions): Route[] {
   const answer = (schema: z.ZodType) => ({ description: "Found.", content: { "application/json": { schema } } });
   const tags = ["Events"];
   return [
@@ -77,9 +84,9 @@ export function createAccountEventRoutes(options: { database: Database; waiting:
           200: answer(pageSchema),
         },
       },
-      codes: ["account_not_found", "database_unavailable", "database_not_migrated"],
+      codes: ["account_not_found", "overloaded", "database_unavailable", "database_not_migrated"],
       access: "read",
-      handle: (c) => getEvents(c, database),
+      handle: (c) => getEvents(c, options),
     },
     {
       spec: {
@@ -95,31 +102,33 @@ export function createAccountEventRoutes(options: { database: Database; waiting:
       },
       codes: ["account_not_found", "event_not_found", "overloaded", "database_unavailable", "database_not_migrated"],
       access: "read",
-      handle: (c) => getEvent(c, database, waiting),
+      handle: (c) => getEvent(c, options),
     },
   ];
 }
 
-async function getEvents(c: ApiContext, database: Database): Promise<Response> {
+async function getEvents(c: ApiContext, { database, answers }: AccountEventOptions): Promise<Response> {
   const { after, limit } = checkQuery(c, pageQuerySchema);
   const { accountId, events: lastSeq } = await requireAccount(c, database);
-  const events = await listEvents(database, { accountId, afterSeq: after, limit });
-  const seq = events.at(-1)?.seq;
-  const next = seq === undefined || seq >= lastSeq ? null : seq;
+  const page = await findPage(database, { accountId, afterSeq: after, limit });
+  answers.hold(c, page?.bytes ?? 0);
+  const events = page === undefined ? [] : await readPage(database, page);
+  const next = page === undefined || page.lastSeq >= lastSeq ? null : page.lastSeq;
   c.header("Content-Type", "application/json");
   return c.body(`{"events":[${events.map(toText).join(",")}],"next":${next}}`);
 }
 
-async function getEvent(c: ApiContext, database: Database, waiting: Waiting): Promise<Response> {
+async function getEvent(c: ApiContext, { database, waiting, answers }: AccountEventOptions): Promise<Response> {
   const { wait } = checkQuery(c, eventQuerySchema);
   const { accountId } = await requireAccount(c, database);
   const seqText = c.req.param("seq") ?? "";
   const seq = seqSchema.safeParse(seqText).success ? Number(seqText) : 0;
-  let event = await findEvent(database, accountId, seq);
-  if (event?.processedAt === null && wait > 0) {
+  const page = await findEvent(database, accountId, seq);
+  const isWaiting = async () => ((await readProcessedSeqs(database, [accountId])).get(accountId) ?? 0) < seq;
+  if (page !== undefined && wait > 0 && (await isWaiting()))
     await waiting.untilSettled({ accountId, seq, ms: wait * 1_000, signal: c.req.raw.signal });
-    event = await findEvent(database, accountId, seq);
-  }
+  answers.hold(c, page?.bytes ?? 0);
+  const [event] = page === undefined ? [] : await readPage(database, page);
   if (event === undefined) {
     throw new InturnError(
       "event_not_found",
@@ -132,7 +141,7 @@ async function getEvent(c: ApiContext, database: Database, waiting: Waiting): Pr
 
 /** The data goes out as the text that it was stored as: parsing it here could change a number. */
 function toText(event: EventResult): string {
-  const { data, metadata, ...rest } = event;
+  const { data, metadata, bytes: _bytes, ...rest } = event;
   const { receivedAt, startedAt, processedAt } = rest;
   const times = {
     receivedAt: toRfc3339(receivedAt),

@@ -13,6 +13,7 @@ import { createGuard, type Guard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { refuseUnreadableAddress } from "./address.ts";
+import type { AnswerBudget } from "./answers.ts";
 import { BodyBudget, UNKNOWN_BODIES_BYTES_MAX } from "./body.ts";
 import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
@@ -45,6 +46,8 @@ export interface AppOptions extends ServerOptions {
   /** For reading, and for the operator's verbs. */
   readonly database: Database;
   readonly waiting: Waiting;
+  /** Memory for answers, shared with the pages. */
+  readonly answers: AnswerBudget;
   readonly limits: IngestLimits;
   /** Everything that is counted, as text. */
   readonly exposeMetrics: () => Promise<string>;

@@ -8,6 +8,7 @@ import type { NewEvent } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
+import { onceAnswered, Unread } from "./answers.ts";
 import type { Admit } from "./append.ts";
 import { type BodyLimits, type BodyMemory, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
@@ -53,12 +54,21 @@ export async function takeLines(c: ApiContext, context: EventContext, options: S
   let next = await answers.next();
   if (next.done === true) throw bodyMissing();
   const encoder = new TextEncoder();
+  const unread = new Unread(options.limits.memory);
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         if (next.done === true) return controller.close();
+        const waiting = ANSWER_BYTES_MAX - (controller.desiredSize ?? 0);
         controller.enqueue(encoder.encode(next.value));
-        next = await answers.next();
+        try {
+          unread.set(waiting);
+          next = await answers.next();
+        } catch (error) {
+          // What comes behind is not stored: the sender hears why, and goes on from there.
+          controller.enqueue(encoder.encode(answerFailure(null, error, options)));
+          next = await answers.return(undefined);
+        }
       },
       async cancel() {
         await answers.return(undefined);
@@ -66,6 +76,7 @@ export async function takeLines(c: ApiContext, context: EventContext, options: S
     },
     new ByteLengthQueuingStrategy({ highWaterMark: ANSWER_BYTES_MAX }),
   );
+  onceAnswered(c, () => unread.end());
   return c.body(stream, 200, { "content-type": "application/x-ndjson" });
 }
 

@@ -5,6 +5,7 @@ import { openDatabase } from "../db/pool.ts";
 import { createAppender } from "../engine/append.ts";
 import { PulseWatch } from "../engine/pulse.ts";
 import { Waiting } from "../engine/waiting.ts";
+import { AnswerBudget } from "../http/answers.ts";
 import { createApp } from "../http/app.ts";
 import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
@@ -46,7 +47,8 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
   const waiting = new Waiting(ingest);
   const watch = new PulseWatch(database);
   const { basePath } = settings;
-  const dashboard = createDashboard({ database, watch, log, basePath });
+  const answers = new AnswerBudget();
+  const dashboard = createDashboard({ database, watch, log, answers, basePath });
   const app = createApp({
     appender: createAppender(ingest, settings, metrics),
     ingest,
@@ -54,6 +56,7 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     log,
     limits: settings,
     waiting,
+    answers,
     access,
     isLocal,
     exposeMetrics: async () => await metrics.expose(await watch.latest().catch(() => undefined)),

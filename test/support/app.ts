@@ -5,6 +5,7 @@ import { createAccess } from "../../src/engine/access.ts";
 import { createAppender } from "../../src/engine/append.ts";
 import { PulseWatch } from "../../src/engine/pulse.ts";
 import { Waiting } from "../../src/engine/waiting.ts";
+import { AnswerBudget } from "../../src/http/answers.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { createLog } from "../../src/log/log.ts";
 import { NO_CAPS } from "./append.ts";
@@ -12,17 +13,19 @@ import { NO_CAPS } from "./append.ts";
 /** The API over a database, with default limits, open to everybody, unless told. */
 export function createTestApp(database: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
   const log = createLog({ level: "silent", name: "test" });
+  const answers = new AnswerBudget();
   return createApp({
     appender: createAppender(database, NO_CAPS),
     ingest: database,
     database,
     waiting: new Waiting(database),
+    answers,
     log,
     limits: readSettings({}),
     access: createAccess({ database, environmentKeys: [] }),
     isLocal: true,
     exposeMetrics: async () => "",
-    pages: createDashboard({ database, watch: new PulseWatch(database), log, basePath: "" }),
+    pages: createDashboard({ database, watch: new PulseWatch(database), log, answers, basePath: "" }),
     ...options,
   });
 }
