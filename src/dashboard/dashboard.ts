@@ -2,8 +2,8 @@
  * The dashboard: every page, and what is live on them.
  */
 import type { Database } from "../db/pool.ts";
+import type { AnswerBudget } from "../engine/answers.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
-import type { AnswerBudget } from "../http/answers.ts";
 import type { Log } from "../log/log.ts";
 import { createAccountPage, createDataPage } from "./account.ts";
 import { createAccountsPage } from "./accounts.ts";

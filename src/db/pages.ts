@@ -3,7 +3,7 @@
  * views show.
  */
 import type { Database } from "./pool.ts";
-import type { AccountResult } from "./results.ts";
+import { ACCOUNT_COLUMNS, type AccountResult } from "./results.ts";
 
 /** The most rows one page of a listing holds. */
 export const PAGE_ROWS_MAX = 1_000;
@@ -27,12 +27,6 @@ export interface AccountFilter {
   /** By id, or with the most waiting events first; then only accounts are listed that have any. */
   readonly sort: "id" | "pending";
 }
-
-const ACCOUNT_COLUMNS = `
-  r.account_id as "accountId", r.state, r.events, r.processed, r.pending, r.dead, r.head_seq as "headSeq",
-  r.head_attempts as "headAttempts", r.head_error as "headError", r.first_received_at::text as "firstReceivedAt",
-  r.last_processed_at::text as "lastProcessedAt", r.oldest_pending_seconds as "oldestPendingSeconds",
-  r.blocked_since::text as "blockedSince"`;
 
 /** The state, as the view shows it. */
 const STATE = "case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end";

@@ -1,4 +1,4 @@
-import type { Database } from "./pool.ts";
+import type { Database, Queryable } from "./pool.ts";
 
 /** How far the whole system is. */
 export interface Progress {
@@ -24,9 +24,11 @@ export async function countPending(database: Database): Promise<number> {
 }
 
 /** Whether the database answers and has our tables. Rejects when it does not answer. */
-export async function isReady(database: Database): Promise<boolean> {
+export async function isReady(database: Queryable): Promise<boolean> {
   const { rows } = await database.query<{ ready: boolean }>(
-    "select to_regclass('inturn.api_keys') is not null as ready",
+    // The newest of what a migration brings.
+    `select to_regclass('graphile_worker.jobs') is not null
+       and exists (select from pg_attribute where attrelid = to_regclass('inturn.events') and attname = 'bytes') as ready`,
   );
   return rows[0]?.ready === true;
 }

@@ -4,10 +4,10 @@
 import { z } from "@hono/zod-openapi";
 import { type EventResult, findEvent, findPage, readPage, readProcessedSeqs } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
+import type { AnswerBudget } from "../engine/answers.ts";
 import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
 import { requireAccount } from "./accounts.ts";
-import type { AnswerBudget } from "./answers.ts";
 import { checkQuery, limitSchema, toRfc3339, wholeNumberSchema } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 

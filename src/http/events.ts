@@ -3,11 +3,12 @@
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Appender } from "../engine/append.ts";
+import { type BodyBudget } from "../engine/body-budget.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
-import { type BodyBudget, bodyMissing, decodeUtf8, withBody } from "./body.ts";
+import { bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
 import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
 import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";

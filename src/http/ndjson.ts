@@ -5,12 +5,13 @@
 import { randomUUID } from "node:crypto";
 import { z } from "@hono/zod-openapi";
 import type { NewEvent } from "../domain/event.ts";
+import { onceAnswered, Unread } from "../engine/answers.ts";
 import type { Appender } from "../engine/append.ts";
+import { type BodyMemory } from "../engine/body-budget.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { onceAnswered, Unread } from "./answers.ts";
 import type { Admit } from "./append.ts";
-import { type BodyLimits, type BodyMemory, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
+import { type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import type { EventContext, JsonEvents } from "./json-events.ts";
 import { statusOf, toInturnError, toProblem } from "./problem.ts";

@@ -4,10 +4,11 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Context, Hono } from "hono";
 import { deleteCookie, getCookie, setCookie } from "hono/cookie";
+import { BodyBudget } from "../engine/body-budget.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Guard } from "./access.ts";
 import { networkOf, refuseUnreadableAddress } from "./address.ts";
-import { BodyBudget, decodeUtf8, withBody } from "./body.ts";
+import { decodeUtf8, withBody } from "./body.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { refuseOtherSites } from "./operations.ts";
 import { respondWithProblem, statusOf } from "./problem.ts";

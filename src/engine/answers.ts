@@ -1,6 +1,6 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { Caller } from "../domain/access.ts";
-import { BodyBudget, type BodyMemory } from "./body.ts";
+import { BodyBudget, type BodyMemory } from "./body-budget.ts";
 
 /** A request whose answer is meant: of the API, or for a page. */
 interface Request {
