@@ -147,7 +147,7 @@ export class ReadAhead {
 
   /** What is large keeps this process busy, and the database: as long as it took, it makes room for what is small. */
   async #readLarge(requests: readonly LargeRequest[]): Promise<(StoredEvent | undefined)[]> {
-    await sleep(this.#nextLargeMs - performance.now());
+    await sleep(Math.max(0, this.#nextLargeMs - performance.now()));
     const startedMs = performance.now();
     const events = await readNextEvents(this.#options.database, requests);
     const endedMs = performance.now();
