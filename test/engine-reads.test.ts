@@ -1,5 +1,5 @@
 /**
- * What the engine's statements read among a hundred thousand accounts: by an index, and no more than they answer for.
+ * What the statements of the engine and of the listings read among a hundred thousand accounts: by an index, and no more than they answer for.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { claimAccounts } from "../src/db/claim.ts";
 import { readNextEvents, readPages } from "../src/db/events.ts";
 import { giveBackLeases } from "../src/db/give-back.ts";
 import { findLockedAccounts } from "../src/db/locked.ts";
-import { readProcessedSeqs } from "../src/db/pages.ts";
+import { findPage, listAccounts, readPage, readProcessedSeqs } from "../src/db/pages.ts";
 import type { Database } from "../src/db/pool.ts";
 import { pruneStep } from "../src/db/prune.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
@@ -40,6 +40,13 @@ async function fill(db: TestDatabase, workerId: string): Promise<void> {
     `insert into inturn.events (account_id, seq, data, received_at, processed_at, outcome)
      select a.id, seq, '{}', now(), case when seq <= a.processed_seq then now() end, case when seq <= a.processed_seq then 'processed' end
      from inturn.accounts as a, generate_series(1, 2) as seq`,
+  );
+  await db.query(
+    "insert into inturn.accounts (id, last_seq, processed_seq, state) values ('long', 10000, 10000, 'idle')",
+  );
+  await db.query(
+    `insert into inturn.events (account_id, seq, data, received_at, processed_at, outcome)
+     select 'long', seq, '{}', now(), now(), 'processed' from generate_series(1, 10000) as seq`,
   );
   await db.query(
     `select inturn.wake(array_agg(a.id), array_agg(a.epoch), array_agg(coalesce(a.next_attempt_at, a.state_since)))
@@ -160,6 +167,21 @@ test(
       "look for lost wake-ups": [(d) => wakeLost(d, FIRST_DUE), 2_000, 0, 2_000],
       "look further": [(d) => wakeLost(d, { dueUs: (Date.now() - 3_300_000) * 1_000, accountId: "" }), 2_000, 0, 2_000],
       "list leases": [(d) => listHeldLeases(d, workerId, 1_000), orphans, 0, 0],
+      "list accounts": [
+        (d) => listAccounts(d, { states: [], prefixes: [], sort: "id", after: null, limit: BATCH }),
+        2 * batch,
+        3 * batch,
+        0,
+      ],
+      "list events": [
+        async (d) => {
+          await findPage(d, { accountId: "long", afterSeq: 5_000, limit: BATCH });
+          await readPage(d, { accountId: "long", afterSeq: 5_000, lastSeq: 5_000 + BATCH, bytes: 0 });
+        },
+        3 * batch,
+        4 * batch,
+        0,
+      ],
       "wait for events": [(d) => readProcessedSeqs(d, named("scheduled")), batch, 0, 0],
       prune: [(d) => pruneStep(d, { afterAccountId: "running-1", keepDays: 1 }), 2_000, 1_000, 0],
     };

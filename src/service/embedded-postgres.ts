@@ -18,7 +18,7 @@ import {
   ROOT_FOLDER,
   type ServerUser,
 } from "./postgres-binaries.ts";
-import { withLockFile } from "./start-lock.ts";
+import { withLock } from "./start-lock.ts";
 
 /** A running server that this process uses. */
 export interface EmbeddedPostgres {
@@ -53,8 +53,8 @@ export async function useEmbeddedPostgres(dataFolder: string): Promise<EmbeddedP
   const bin = await preparePostgresBinaries(user);
   const folder = await prepareFolder(resolve(dataFolder), user);
   const server = { bin, user, data: join(folder, "data"), log: join(folder, "server.log") };
-  const lockFile = join(folder, "starting");
-  const { holder, port, reused, password } = await withLockFile(lockFile, async () => {
+  const lock = join(folder, "start-lock");
+  const { holder, port, reused, password } = await withLock(lock, async () => {
     const secret = await initialise(server, folder);
     const running = await readRunningPort(server);
     const taken = running ?? (await start(server));
@@ -64,7 +64,7 @@ export async function useEmbeddedPostgres(dataFolder: string): Promise<EmbeddedP
     url: urlOf(port, password, USER),
     folder,
     reused,
-    release: () => withLockFile(lockFile, () => leave(server, holder)),
+    release: () => withLock(lock, () => leave(server, holder)),
   };
 }
 
