@@ -1,0 +1,113 @@
+/**
+ * `npm run bench:snapshot`: what PostgreSQL's processes take of the CPU for each thousand events while somebody keeps an old
+ * snapshot open: a transaction that reads, or one that was forgotten. Linux only: the times come from /proc.
+ */
+import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import type pg from "pg";
+import { readSettings } from "../src/config/settings.ts";
+import { startFleet } from "../src/service/fleet.ts";
+import { Random } from "../test/faults/random.ts";
+import { openScratch, print } from "./support.ts";
+
+const LOAD = { accounts: 1_000, perSecond: 500, sendMs: 50 };
+
+/** How long each measurement takes. */
+const WINDOW_SECONDS = 10;
+
+/** Of one tick of the times in /proc. */
+const TICK_SECONDS = 0.01;
+
+const { values: flags } = parseArgs({
+  options: { seconds: { type: "string", default: "40,120,600" }, workers: { type: "string", default: "2" } },
+});
+
+const scratch = await openScratch();
+try {
+  await scratch.recreate();
+  const client = await scratch.connect();
+  const settings = { ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0 }), databaseUrl: scratch.url };
+  const workers = Number(flags.workers);
+  const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: print });
+  const stop = new AbortController();
+  const sending = send(client, stop.signal);
+  const looker = await scratch.connect();
+  const snapshot = await scratch.connect();
+  try {
+    await sleep(WINDOW_SECONDS * 1_000);
+    const before = await measure(looker, "before");
+    const startedMs = performance.now();
+    await snapshot.query("begin isolation level repeatable read");
+    await snapshot.query("select 1");
+    for (const seconds of flags.seconds.split(",").map(Number)) {
+      await sleep(Math.max(0, startedMs + (seconds - WINDOW_SECONDS / 2) * 1_000 - performance.now()));
+      await measure(looker, `after ${seconds} s`, before);
+    }
+    await snapshot.query("commit");
+    await sleep(30_000);
+    await measure(looker, "30 s after its end", before);
+  } finally {
+    stop.abort();
+    await sending;
+    await fleet.stop();
+    await Promise.all([client, looker, snapshot].map((each) => each.end()));
+  }
+} finally {
+  await scratch.release();
+}
+
+async function send(client: pg.Client, signal: AbortSignal): Promise<void> {
+  const random = new Random(1);
+  const many = (LOAD.perSecond * LOAD.sendMs) / 1_000;
+  for (let nextMs = performance.now(); !signal.aborted; nextMs += LOAD.sendMs) {
+    const accountIds = Array.from({ length: many }, () => `account-${random.int(1, LOAD.accounts)}`);
+    await client.query("select from inturn.append_events($1::text[], $2::json[])", [
+      accountIds,
+      accountIds.map(() => "{}"),
+    ]);
+    await sleep(Math.max(0, nextMs + LOAD.sendMs - performance.now()));
+  }
+}
+
+/** The CPU time for a thousand events, in seconds. */
+async function measure(client: pg.Client, when: string, before?: number): Promise<number> {
+  const first = await read(client);
+  await sleep(WINDOW_SECONDS * 1_000);
+  const last = await read(client);
+  const events = last.settled - first.settled;
+  const seconds = ((last.cpuSeconds - first.cpuSeconds) / events) * 1_000;
+  const ratio = before === undefined ? "" : `, ${(seconds / before).toFixed(2)} times`;
+  const rate = `${Math.round(events / WINDOW_SECONDS)} events/s, ${last.pending} wait`;
+  print(`${when}: ${seconds.toFixed(3)} s of CPU for 1,000 events${ratio} (${rate})`);
+  return seconds;
+}
+
+async function read(client: pg.Client): Promise<{ settled: number; pending: number; cpuSeconds: number }> {
+  const { rows } = await client.query<{ settled: string; pending: string }>(
+    "select sum(processed_seq) as settled, sum(last_seq - processed_seq) as pending from inturn.accounts",
+  );
+  const { rows: setting } = await client.query<{ folder: string }>(
+    "select current_setting('data_directory') as folder",
+  );
+  const lines = await readFile(`${setting[0]?.folder}/postmaster.pid`, "utf8");
+  const [settled, pending] = [Number(rows[0]?.settled), Number(rows[0]?.pending)];
+  return { settled, pending, cpuSeconds: await readCpuSeconds(Number.parseInt(lines, 10)) };
+}
+
+/** Of the server's first process and its children, the ended ones as well. */
+async function readCpuSeconds(postmaster: number): Promise<number> {
+  let ticks = 0;
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    // The name in brackets may hold spaces.
+    const [, parent, ...fields] = stat
+      .slice(stat.lastIndexOf(")") + 2)
+      .split(" ")
+      .map(Number);
+    const [user = 0, system = 0, endedUser = 0, endedSystem = 0] = fields.slice(9, 13);
+    if (Number(pid) === postmaster) ticks += user + system + endedUser + endedSystem;
+    else if (parent === postmaster) ticks += user + system;
+  }
+  return ticks * TICK_SECONDS;
+}
