@@ -2,6 +2,7 @@
  * What the pages are made from: the pulse, the listings, the lanes, the live stream and the downloads.
  */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
 import { listDeadLetters } from "../src/db/dead-letters.ts";
@@ -16,6 +17,7 @@ import { startApi } from "../src/service/api.ts";
 import { createTestApp } from "./support/app.ts";
 import { appendEvents, newEvent } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { until } from "./support/until.ts";
 
 /** Accounts in every state, with what their rows and events say. Seconds are before now. */
 async function fill(db: TestDatabase): Promise<void> {
@@ -46,7 +48,7 @@ test(
   withDatabase(async (db) => {
     const empty = await readPulse(db.database);
     assert.deepEqual(
-      { ...empty, atMs: 0 },
+      { ...empty, atMs: 0, oldestSnapshotSeconds: 0 },
       {
         atMs: 0,
         received: 0,
@@ -55,6 +57,7 @@ test(
         oldestPendingSeconds: null,
         accounts: { idle: 0, scheduled: 0, running: 0, retrying: 0, blocked: 0, paused: 0 },
         waitMs: null,
+        oldestSnapshotSeconds: 0,
         orderViolations: 0,
       },
     );
@@ -74,6 +77,36 @@ test(
 );
 
 test(
+  "a session that keeps a snapshot is seen by the pulse, and named by the query of the docs",
+  withDatabase(async (db) => {
+    const docs = await readFile(new URL("../docs/metrics.md", import.meta.url), "utf8");
+    const [, query = ""] = /```sql\n([^`]+)```/.exec(docs) ?? [];
+    const named = async () => {
+      const rows = await db.query<{ who: string }>(query.replace("30 seconds", "1 second").replace(/;\s*$/, ""));
+      return rows.map(({ who }) => who);
+    };
+    const session = await db.database.connect();
+    try {
+      const { rows } = await session.query<{ pid: number }>("select pg_backend_pid() as pid");
+      await session.query("begin");
+      await session.query("select 1");
+      await db.query("select pg_sleep(1.1)");
+      assert.ok((await readPulse(db.database)).oldestSnapshotSeconds < 1, "between its statements it keeps none");
+      await session.query("commit");
+      await session.query("begin isolation level repeatable read");
+      await session.query("select 1");
+      await until("the pulse sees it", async () => (await readPulse(db.database)).oldestSnapshotSeconds > 1);
+      assert.deepEqual(await named(), [`session ${rows[0]?.pid}`]);
+      await session.query("rollback");
+      await until("it is gone", async () => (await readPulse(db.database)).oldestSnapshotSeconds < 1);
+      assert.deepEqual(await named(), []);
+    } finally {
+      session.release(true);
+    }
+  }),
+);
+
+test(
   "however many look on, the database is asked once; and again when a reading is due",
   withDatabase(async (db) => {
     const { database, texts } = watched(db.database);
@@ -81,14 +114,14 @@ test(
     const [first, second] = await Promise.all([watch.latest(), watch.latest()]);
     assert.equal(first, second);
     assert.equal(await watch.latest(), first);
-    assert.equal(texts.length, 4);
+    assert.equal(texts.length, 5);
     const heard = new Promise((resolve) => watch.listen(resolve));
     const running = watch.run();
     const next = await heard;
     assert.notEqual(next, first);
     assert.equal(await watch.latest(), next);
     assert.deepEqual(watch.history, [first, next]);
-    assert.equal(texts.length, 8);
+    assert.equal(texts.length, 10);
     watch.close();
     await running;
   }),
@@ -239,7 +272,7 @@ test(
     await listLanes(database, { lanesMax: 50, sinceMs: 0 });
     await listDeadLetters(database, { afterAccountId: "", accountsMax: 50 });
     await readPulse(database);
-    assert.equal(texts.length, 12);
+    assert.equal(texts.length, 13);
     for (const { text, values } of texts) {
       const rows = await db.query<{ "QUERY PLAN": string }>(`explain ${text}`, values);
       const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");

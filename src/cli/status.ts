@@ -13,6 +13,9 @@ import { listenForStop } from "./stop.ts";
 /** Between two readings: rates need two. */
 const INTERVAL_MS = 1_000;
 
+/** A snapshot that is kept for longer makes events cost several times as much (bench/README.md). */
+const OLD_SNAPSHOT_SECONDS = 60;
+
 /** Clears a terminal, and starts at its top. */
 const CLEAR = "\u001b[H\u001b[J";
 
@@ -51,6 +54,12 @@ function printStatus(status: Status, isRedrawn: boolean): void {
     ["accounts", SHOWN_STATES.map((state) => `${formatNumber(status.accounts[state])} ${state}`).join(", ")],
     ["order", orderViolations === 0 ? "kept" : `BROKEN ${formatNumber(orderViolations)} times; see: verify`],
   ]);
+  if (status.oldestSnapshotSeconds > OLD_SNAPSHOT_SECONDS) {
+    const age = formatDuration(status.oldestSnapshotSeconds * 1_000);
+    print(
+      `\nA session has kept a snapshot for ${age}: events cost more and more until it ends. docs/metrics.md names it.`,
+    );
+  }
   if (attention.length > 0) {
     print("");
     printTable(

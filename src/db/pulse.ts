@@ -22,6 +22,8 @@ export interface Pulse {
   readonly accounts: Readonly<Record<ShownState, number>>;
   /** Received to handler started, of what was settled last; null when nothing was. */
   readonly waitMs: { readonly p50: number; readonly p95: number } | null;
+  /** For how long some session has kept PostgreSQL from removing old versions of rows; 0 when none does that is visible to us. */
+  readonly oldestSnapshotSeconds: number;
   /** Breaches of the promise among what was settled last: always 0. */
   readonly orderViolations: number;
 }
@@ -50,6 +52,18 @@ const OLDEST = `
   ) as head
   join inturn.events as e on e.account_id = head.id and e.seq = head.processed_seq + 1`;
 
+/**
+ * A snapshot in use and a transaction that has written, of this database's sessions, and transactions that were prepared and
+ * forgotten. Sessions of other roles are visible to members of `pg_read_all_stats` only.
+ */
+const OLDEST_SNAPSHOT = `
+  select coalesce(extract(epoch from clock_timestamp() - least(
+    (select min(a.xact_start) from pg_stat_activity as a
+     where a.datname = current_database() and coalesce(a.backend_xmin, a.backend_xid) is not null
+       and a.pid <> pg_backend_pid() and a.backend_type <> 'autovacuum worker'),
+    (select min(p.prepared) from pg_prepared_xacts as p where p.database = current_database())
+  )), 0)::double precision as seconds`;
+
 const recentOf = (state: string) => `
   (select a.id, a.processed_seq from inturn.accounts as a
    where a.state = '${state}' order by a.state_since desc limit ${RECENT.accountsMax})`;
@@ -74,7 +88,7 @@ const RECENTLY_SETTLED = `
       and (s.started_at < s.previous_processed_at or s.processed_at < s.previous_processed_at))::int as "orderViolations"
   from settled as s`;
 
-/** Takes the pulse: three statements, one after the other, on one connection. */
+/** Takes the pulse: one statement after the other, on one connection. */
 export async function readPulse(database: Database): Promise<Pulse> {
   const client = await database.connect();
   try {
@@ -86,6 +100,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
     );
     const oldest = await client.query<{ seconds: number | null }>(OLDEST);
     const recent = await client.query<{ waitMs: [number, number] | null; orderViolations: number }>(RECENTLY_SETTLED);
+    const snapshot = await client.query<{ seconds: number }>(OLDEST_SNAPSHOT);
     client.release();
     const sum = (of: "received" | "settled") => totals.rows.reduce((total, row) => total + row[of], 0);
     const waitMs = recent.rows[0]?.waitMs ?? null;
@@ -95,6 +110,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
       settled: sum("settled"),
       backlog: sum("received") - sum("settled"),
       oldestPendingSeconds: oldest.rows[0]?.seconds ?? null,
+      oldestSnapshotSeconds: snapshot.rows[0]?.seconds ?? 0,
       accounts: { ...NONE, ...Object.fromEntries(totals.rows.map((row) => [row.state, row.accounts])) },
       waitMs: waitMs === null ? null : { p50: waitMs[0], p95: waitMs[1] },
       orderViolations: recent.rows[0]?.orderViolations ?? 0,

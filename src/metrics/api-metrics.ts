@@ -8,6 +8,7 @@ import { BATCH_BUCKETS } from "./buckets.ts";
 export interface SystemReading {
   readonly backlog: number;
   readonly oldestPendingSeconds: number | null;
+  readonly oldestSnapshotSeconds: number;
   readonly accounts: Readonly<Record<string, number>>;
   readonly orderViolations: number;
 }
@@ -46,6 +47,11 @@ export class ApiMetrics {
   readonly #oldestPending = new Gauge({
     name: "inturn_oldest_pending_seconds",
     help: "Age of the oldest event that is not settled; 0 when there is none.",
+    registers: [this.#system],
+  });
+  readonly #oldestSnapshot = new Gauge({
+    name: "inturn_oldest_snapshot_seconds",
+    help: "For how long a session has kept PostgreSQL from removing old versions of rows; 0 when none does.",
     registers: [this.#system],
   });
   readonly #accounts = new Gauge({
@@ -90,6 +96,7 @@ export class ApiMetrics {
     if (reading === undefined) return counted;
     this.#backlog.set(reading.backlog);
     this.#oldestPending.set(reading.oldestPendingSeconds ?? 0);
+    this.#oldestSnapshot.set(reading.oldestSnapshotSeconds);
     for (const [state, accounts] of Object.entries(reading.accounts)) this.#accounts.labels(state).set(accounts);
     this.#orderViolations.set(reading.orderViolations);
     return `${counted}\n${await this.#system.metrics()}`;
