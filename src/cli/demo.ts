@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { useDatabase } from "../service/database.ts";
-import { type DemoReport, runDemo } from "../service/demo.ts";
+import type { DemoReport } from "../service/demo.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { createProgress, formatNumber, print, printFacts, say } from "./output.ts";
 import { listenForStop } from "./stop.ts";
@@ -45,6 +45,7 @@ export function createDemoCommand(): Command {
 }
 
 async function demo(flags: DemoFlags): Promise<void> {
+  const { runDemo } = await import("../service/demo.ts");
   const { json, handlerMs, concurrency, ...workload } = flags;
   // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
   const environment = { LOG_LEVEL: "warn", ...process.env };

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type LoadReport, runLoad } from "../service/load.ts";
+import type { LoadReport } from "../service/load.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { createProgress, formatNumber, print, printFacts } from "./output.ts";
 import { listenForStop } from "./stop.ts";
@@ -21,6 +21,7 @@ export function createLoadCommand(): Command {
     .addOption(wholeNumberOption("--rate <events>", "events per second at most", { least: 1, most: 1_000_000 }))
     .addOption(jsonOption())
     .action(async (flags: LoadFlags) => {
+      const { runLoad } = await import("../service/load.ts");
       const progress = createProgress("sent");
       const { json, ...options } = flags;
       const report = await runLoad({

@@ -1,5 +1,6 @@
 /**
- * The program: every command with its flags. main.ts runs it; tests and docs read it.
+ * The program: every command with its flags. main.ts runs it; tests and docs read it. A command loads what it runs when it runs:
+ * `--help`, and every other command, would load it as well.
  */
 import { Command } from "commander";
 import { createAccountsCommand } from "./accounts.ts";

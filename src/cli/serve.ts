@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
-import { startApi } from "../service/api.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
 import { wholeNumberOption } from "./options.ts";
@@ -17,6 +16,7 @@ export function createServeCommand(): Command {
       wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
     )
     .action(async (flags: { host?: string; port?: number }) => {
+      const { startApi } = await import("../service/api.ts");
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();
       const log = createLog({ level: settings.logLevel, name: "serve" });

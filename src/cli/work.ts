@@ -3,7 +3,7 @@ import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
-import { type RunningWorker, startWorker } from "../service/work.ts";
+import type { RunningWorker } from "../service/work.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
@@ -29,6 +29,7 @@ export function createWorkCommand(): Command {
       }),
     )
     .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
+      const { startWorker } = await import("../service/work.ts");
       const settings = readSettings(process.env, flags);
       let worker: RunningWorker | undefined;
       const stop = listenForStop(async () => {

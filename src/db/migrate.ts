@@ -2,7 +2,6 @@
  * Brings a database to this version: our tables, views and doors, and graphile-worker's schema.
  */
 import { join } from "node:path";
-import { runMigrations as runGraphileMigrations } from "graphile-worker";
 import pg from "pg";
 import { codeOf, isLocked, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
@@ -37,6 +36,7 @@ export async function migrateDatabase(url: string): Promise<Migrated> {
     const postgres = await readVersion(client);
     await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
     await migrateUnderLoad(client);
+    const { runMigrations: runGraphileMigrations } = await import("graphile-worker");
     await runGraphileMigrations({ connectionString: url, schema: "graphile_worker" });
     return { postgres };
   } catch (error) {
