@@ -44,12 +44,17 @@ export async function every(options: LoopOptions & { name: string }, pass: () =>
   }
 }
 
-/** Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass. */
+/**
+ * Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass.
+ *
+ * @param options.onWorkerGone hears when a worker was found gone
+ */
 export async function reconcilePass(
-  options: ReconcileOptions & { database: Database; log: Log; metrics?: WorkerMetrics },
+  options: ReconcileOptions & { database: Database; log: Log; metrics?: WorkerMetrics; onWorkerGone?: () => void },
 ): Promise<number> {
   const { database, log, metrics } = options;
   const reconciled = await reconcileOnce(database, options);
+  if (reconciled.workersGone > 0) options.onWorkerGone?.();
   metrics?.tookOver(reconciled.takenOver);
   metrics?.settled("dead", null, reconciled.unparked);
   if (Object.values(reconciled).some((count) => count > 0)) log.warn(reconciled, "put right what was left behind");

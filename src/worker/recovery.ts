@@ -99,7 +99,9 @@ export class Recovery {
       const gone = [...this.#runnersGone];
       if (gone.length > 0) await unlockJobs(database, gone);
       for (const runner of gone) this.#runnersGone.delete(runner);
-      return await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps });
+      // A row that a statement of the dead still holds is passed over, and a claim of theirs may commit after the takeover.
+      const onWorkerGone = () => this.troubled();
+      return await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
     } catch (error) {
       this.troubled();
       throw error;
