@@ -200,8 +200,9 @@ begin
   ), verdict as materialized (
     select exists (select from judged as j where j.refusal is not null) as refused
   ), stored as (
-    insert into inturn.events (account_id, seq, event_id, type, data, metadata, occurred_at, received_at)
-    select j.account_id, j.next_seq, j.event_id, j.type, j.data, j.metadata, j.occurred_at, arrived_at
+    insert into inturn.events (account_id, seq, event_id, type, data, metadata, occurred_at, received_at, bytes)
+    select j.account_id, j.next_seq, j.event_id, j.type, j.data, j.metadata, j.occurred_at, arrived_at,
+      octet_length(j.data::text) + coalesce(octet_length(j.metadata::text), 0)
     from judged as j where j.fresh and not (select v.refused from verdict as v)
   ), grown as (
     update inturn.accounts as a

@@ -1,1 +1,1 @@
-ALTER TABLE "inturn"."events" ADD COLUMN "bytes" integer GENERATED ALWAYS AS (octet_length(data::text) + coalesce(octet_length(metadata::text), 0)) STORED NOT NULL;
+ALTER TABLE "inturn"."events" ADD COLUMN "bytes" integer;

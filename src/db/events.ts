@@ -18,7 +18,10 @@ export interface Page {
 /** The most events of one account that a worker keeps in memory. */
 const PAGE_EVENTS_MAX = 50;
 
-const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type, e.bytes,
+/** How large an event is as text, in a statement; an event of an earlier version does not say, and is unpacked for it. */
+export const BYTES = "coalesce(e.bytes, octet_length(e.data::text) + coalesce(octet_length(e.metadata::text), 0))";
+
+const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type, ${BYTES} as bytes,
   e.occurred_at as "occurredAt", e.received_at as "receivedAt"`;
 
 const READ_PAGES = {
@@ -32,7 +35,8 @@ const READ_PAGES = {
       from (
         select *, sum(n.bytes) over (order by n.seq) as bytes_so_far
         from (
-          select * from inturn.events as e
+          select e.account_id, e.seq, e.event_id, e.type, e.data, e.metadata, e.occurred_at, e.received_at, ${BYTES} as bytes
+          from inturn.events as e
           where e.account_id = wanted.account_id and e.seq > wanted.after_seq
           order by e.seq limit ${PAGE_EVENTS_MAX}
         ) as n

@@ -3,6 +3,7 @@
  * views show. A view that looks at the clock is not merged into a statement: joined to it, all of the view would be made for each
  * page. `lateral` with `offset 0` asks it for one row at a time.
  */
+import { BYTES } from "./events.ts";
 import type { Database } from "./pool.ts";
 import { ACCOUNT_COLUMNS, type AccountResult } from "./results.ts";
 
@@ -108,7 +109,7 @@ const SIZE_OF_PAGE = `
   from (
     select e.seq, e.bytes, sum(e.bytes) over (order by e.seq) as bytes_so_far
     from (
-      select * from inturn.events as e where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
+      select e.seq, ${BYTES} as bytes from inturn.events as e where e.account_id = $1 and e.seq > $2 order by e.seq limit $3
     ) as e
   ) as n
   where n.bytes_so_far <= ${PAGE_BYTES_MAX} or n.bytes_so_far = n.bytes`;
@@ -127,7 +128,7 @@ export async function findPage(
 
 const EVENTS = `
   with page as materialized (
-    select e.seq, e.metadata, e.error, e.bytes from inturn.events as e where e.account_id = $1 and e.seq > $2 and e.seq <= $3
+    select e.seq, e.metadata, e.error, ${BYTES} as bytes from inturn.events as e where e.account_id = $1 and e.seq > $2 and e.seq <= $3
   )
   select r.account_id as "accountId", r.seq, r.event_id as "eventId", r.type,
     case when $4::integer is null then r.data::text else left(r.data::text, $4) end as data, p.metadata::text as metadata, p.bytes,

@@ -102,10 +102,9 @@ export const events = inturn.table(
     data: json("data").notNull(),
     // What came with the event beside its data: the attributes of a CloudEvent, say.
     metadata: json("metadata"),
-    // In full: what is stored is packed, and whoever reads it must know before how much it will be.
-    bytes: integer("bytes")
-      .notNull()
-      .generatedAlwaysAs(sql`octet_length(data::text) + coalesce(octet_length(metadata::text), 0)`),
+    // Of data and metadata as text: they are stored packed, and who reads them must know before how much they will be. Null for
+    // events of an earlier version.
+    bytes: integer("bytes"),
     occurredAt: moment("occurred_at"),
     receivedAt: moment("received_at").notNull(),
     startedAt: moment("started_at"),

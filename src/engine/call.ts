@@ -108,8 +108,10 @@ async function handle(
   await transaction.finished();
 }
 
-function toHandlerEvent({ bytes: _bytes, data, metadata, ...event }: StoredEvent): HandlerEvent {
-  return { ...event, data: JSON.parse(data), metadata: metadata === null ? null : JSON.parse(metadata) };
+function toHandlerEvent(event: StoredEvent): HandlerEvent {
+  const { accountId, seq, id, type, occurredAt, receivedAt } = event;
+  const metadata = event.metadata === null ? null : JSON.parse(event.metadata);
+  return { accountId, seq, id, type, data: JSON.parse(event.data), metadata, occurredAt, receivedAt };
 }
 
 /** What few handlers use is made when it is asked for. */
