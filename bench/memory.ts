@@ -9,7 +9,7 @@ import type pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { Random } from "../test/faults/random.ts";
-import { median, openScratch, print, type Scratch } from "./support.ts";
+import { append, median, openScratch, print, type Scratch } from "./support.ts";
 
 const LARGE = { accounts: 1_000, bytes: 8_000_000 };
 const SMALL = { accounts: 1_000, perSecond: 200, seconds: 60 };
@@ -81,8 +81,10 @@ async function sendSmall(client: pg.Client, random: Random): Promise<void> {
   const many = (SMALL.perSecond * SEND_MS) / 1_000;
   for (;;) {
     const accountIds = Array.from({ length: many }, () => `small-${random.int(0, SMALL.accounts - 1)}`);
-    const data = accountIds.map(() => JSON.stringify({ at: Date.now() }));
-    await client.query("select from inturn.append_events($1::text[], $2::json[])", [accountIds, data]);
+    await append(
+      client,
+      accountIds.map((accountId) => ({ accountId, data: { at: Date.now() } })),
+    );
     await sleep(SEND_MS);
     if (performance.now() < untilMs) continue;
     if (!(await exists(client, "id like 'large%' and state <> 'idle'"))) return;

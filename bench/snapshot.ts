@@ -9,7 +9,7 @@ import type pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { Random } from "../test/faults/random.ts";
-import { openScratch, print } from "./support.ts";
+import { append, openScratch, print } from "./support.ts";
 
 const LOAD = { accounts: 1_000, perSecond: 500, sendMs: 50 };
 
@@ -62,10 +62,10 @@ async function send(client: pg.Client, signal: AbortSignal): Promise<void> {
   const many = (LOAD.perSecond * LOAD.sendMs) / 1_000;
   for (let nextMs = performance.now(); !signal.aborted; nextMs += LOAD.sendMs) {
     const accountIds = Array.from({ length: many }, () => `account-${random.int(1, LOAD.accounts)}`);
-    await client.query("select from inturn.append_events($1::text[], $2::json[])", [
-      accountIds,
-      accountIds.map(() => "{}"),
-    ]);
+    await append(
+      client,
+      accountIds.map((accountId) => ({ accountId, data: {} })),
+    );
     await sleep(Math.max(0, nextMs + LOAD.sendMs - performance.now()));
   }
 }

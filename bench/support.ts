@@ -59,9 +59,17 @@ export function median(values: readonly number[]): number {
 export async function appendBacklog(client: pg.Client, events: readonly WorkloadEvent[]): Promise<void> {
   for (let start = 0; start < events.length; start += 1_000) {
     const part = events.slice(start, start + 1_000);
-    const values = [part.map((event) => event.accountId), part.map((event) => JSON.stringify({ n: event.n }))];
-    await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
+    await append(
+      client,
+      part.map(({ accountId, n }) => ({ accountId, data: { n } })),
+    );
   }
+}
+
+/** Appends these events in one statement. */
+export async function append(client: pg.Client, events: readonly { accountId: string; data: object }[]): Promise<void> {
+  const values = [events.map(({ accountId }) => accountId), events.map(({ data }) => JSON.stringify(data))];
+  await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
 }
 
 /** Resolves when so many events are settled. */

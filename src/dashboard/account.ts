@@ -65,7 +65,7 @@ ${operationsTable(operations)}`)}`,
 /** A page of events; of a large one's data no more than is shown. */
 async function listEvents(database: Database, accountId: string, afterSeq: number): Promise<EventResult[]> {
   const page = await findPage(database, { accountId, afterSeq, limit: EVENTS_PER_PAGE });
-  return page === undefined ? [] : await readPage(database, page, { charactersMax: DATA_LENGTH_MAX.all + 1 });
+  return await readPage(database, page, { charactersMax: DATA_LENGTH_MAX.all + 1 });
 }
 
 /** One event's data as it was sent, for who wants all of it. */
@@ -74,7 +74,7 @@ export function createDataPage(database: Database, answers: AnswerBudget): Dashb
     const { id: accountId = "", seq = "" } = c.req.param();
     const page = /^\d{1,15}$/.test(seq) ? await findEvent(database, accountId, Number(seq)) : undefined;
     answers.hold(c, page?.bytes ?? 0);
-    const [event] = page === undefined ? [] : await readPage(database, page);
+    const [event] = await readPage(database, page);
     if (event === undefined)
       throw new InturnError("event_not_found", "There is no such event, or it is no longer kept.");
     c.header("Content-Type", "application/json");

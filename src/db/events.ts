@@ -21,7 +21,7 @@ const PAGE_EVENTS_MAX = 50;
 /** How large an event is as text, in a statement; an event of an earlier version does not say, and is unpacked for it. */
 export const BYTES = "coalesce(e.bytes, octet_length(e.data::text) + coalesce(octet_length(e.metadata::text), 0))";
 
-const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type, ${BYTES} as bytes,
+const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type,
   e.occurred_at as "occurredAt", e.received_at as "receivedAt"`;
 
 const READ_PAGES = {
@@ -30,7 +30,7 @@ const READ_PAGES = {
     select page.*
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, after_seq)
     cross join lateral (
-      select ${COLUMNS}, case when e.bytes <= $3 then e.data::text end as data,
+      select ${COLUMNS}, e.bytes, case when e.bytes <= $3 then e.data::text end as data,
         case when e.bytes <= $3 then e.metadata::text end as metadata
       from (
         select *, sum(n.bytes) over (order by n.seq) as bytes_so_far
@@ -59,11 +59,12 @@ export async function readPages(
   const { bytesMax } = options;
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq), bytesMax];
   const { rows } = await database.query<StoredEvent>({ ...READ_PAGES, values });
-  const pages = new Map(requests.map(({ accountId }) => [accountId, { events: [] as StoredEvent[], nextBytes: 0 }]));
+  const pages = new Map<string, { events: StoredEvent[]; nextBytes: number }>();
   for (const event of rows) {
-    const page = pages.get(event.accountId);
-    if (event.bytes <= bytesMax) page?.events.push(event);
-    else if (page !== undefined) page.nextBytes = event.bytes;
+    const page = pages.get(event.accountId) ?? { events: [], nextBytes: 0 };
+    if (event.bytes <= bytesMax) page.events.push(event);
+    else page.nextBytes = event.bytes;
+    pages.set(event.accountId, page);
   }
   return requests.map(({ accountId }) => pages.get(accountId) ?? { events: [], nextBytes: 0 });
 }
@@ -71,7 +72,7 @@ export async function readPages(
 const READ_EVENTS = {
   name: "inturn_read_events",
   text: `
-    select ${COLUMNS}, e.data::text as data, e.metadata::text as metadata
+    select ${COLUMNS}, ${BYTES} as bytes, e.data::text as data, e.metadata::text as metadata
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, seq)
     join inturn.events as e on e.account_id = wanted.account_id and e.seq = wanted.seq`,
 };

@@ -138,15 +138,16 @@ const EVENTS = `
   order by p.seq`;
 
 /**
- * The events of a page, in order.
+ * The events of a page, in order; none where there is no page.
  *
  * @param options.charactersMax of the data of each; all of it unless told
  */
 export async function readPage(
   database: Database,
-  page: EventsPage,
+  page: EventsPage | undefined,
   options: { charactersMax?: number } = {},
 ): Promise<EventResult[]> {
+  if (page === undefined) return [];
   const values = [page.accountId, page.afterSeq, page.lastSeq, options.charactersMax ?? null];
   return (await database.query<EventResult>(EVENTS, values)).rows;
 }

@@ -17,6 +17,11 @@ export interface Caller {
   readonly eventsPerSecond: number | null;
 }
 
+/** Whose share of the memory a caller's requests take: that of the key, or of all who come without one. */
+export function senderOf(caller: Caller): string {
+  return caller.keyId ?? caller.name;
+}
+
 /** Whether the caller's key reaches this account. What it does not reach does not exist for them. */
 export function reaches(caller: Caller, accountId: string): boolean {
   return accountId.startsWith(caller.accountPrefix);

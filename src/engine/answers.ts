@@ -1,9 +1,9 @@
 import type { HttpBindings } from "@hono/node-server";
-import type { Caller } from "../domain/access.ts";
+import { type Caller, senderOf } from "../domain/access.ts";
 import { BodyBudget, type BodyMemory } from "./body-budget.ts";
 
 /** A request whose answer is meant: of the API, or for a page. */
-interface Request {
+interface Asked {
   readonly env: HttpBindings;
   get(name: "caller"): Caller;
 }
@@ -19,9 +19,8 @@ export class AnswerBudget {
   readonly #budget = new BodyBudget({ bodyBytesMax: SENDER_BYTES_MAX });
 
   /** Takes memory for this request's answer. @throws InturnError `overloaded` when its sender has too many under way */
-  hold(c: Request, bytes: number): void {
-    const caller = c.get("caller");
-    const memory = this.#budget.of(caller.keyId ?? caller.name);
+  hold(c: Asked, bytes: number): void {
+    const memory = this.#budget.of(senderOf(c.get("caller")));
     const held = Math.min(bytes, SENDER_BYTES_MAX);
     memory.take(held);
     onceAnswered(c, () => memory.give(held));
@@ -29,7 +28,7 @@ export class AnswerBudget {
 }
 
 /** Calls back when the answer has left, or its reader has gone. */
-export function onceAnswered(c: Pick<Request, "env">, callback: () => void): void {
+export function onceAnswered(c: Pick<Asked, "env">, callback: () => void): void {
   // Without a server around it the app's answer is nobody's to send.
   const outgoing = (c.env as Partial<HttpBindings> | undefined)?.outgoing;
   if (outgoing === undefined || outgoing.closed) callback();

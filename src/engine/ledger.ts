@@ -2,7 +2,6 @@
  * A worker's side of the account rows: claim, read, settle, give back. The turns of all accounts of the process share
  * one statement of each kind (group commit), so a thousand accounts cost a handful of round trips.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Claimed, claimAccounts } from "../db/claim.ts";
 import type { PageRequest } from "../db/events.ts";
 import { type GiveBack, giveBackLeases } from "../db/give-back.ts";
@@ -10,10 +9,11 @@ import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { type Settled, type Settlement, settleEvents } from "../db/settle.ts";
 import { recordStarts, type Start } from "../db/start.ts";
-import { isBadData, isLocked, isUnavailable } from "../errors/database.ts";
+import { isBadData, isLocked } from "../errors/database.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { GroupCommit } from "./group-commit.ts";
-import type { EventsInHand, ReadAhead } from "./read-ahead.ts";
+import { BATCH_ACCOUNTS_MAX, type EventsInHand, type ReadAhead } from "./read-ahead.ts";
+import { untilAvailable } from "./until-available.ts";
 
 /**
  * What a turn does to its account. `undefined` and `false` mean that the lease is somebody else's.
@@ -30,12 +30,6 @@ export interface Ledger {
   settle(settlement: Settlement): Promise<Settled | undefined>;
   giveBack(end: GiveBack): Promise<boolean>;
 }
-
-/** Accounts in one statement; the row locks it takes are held until it commits. */
-const BATCH_ACCOUNTS_MAX = 500;
-
-/** Between two tries while the database is away. */
-const RETRY_MS = 200;
 
 /**
  * Creates the ledger of one worker.
@@ -97,17 +91,6 @@ export function createLedger(options: {
     settle: (settlement) => untilAvailable(hopeless, () => settles.submit(settlement)),
     giveBack: (end) => untilAvailable(hopeless, () => endings.submit(end)),
   };
-}
-
-async function untilAvailable<Result>(hopeless: AbortSignal, attempt: () => Promise<Result>): Promise<Result> {
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (!isUnavailable(error) || hopeless.aborted) throw error;
-      await sleep(RETRY_MS);
-    }
-  }
 }
 
 /** A lease, named by what a statement was given or answered. */

@@ -12,9 +12,10 @@ import type { Log } from "../log/log.ts";
 import type { DetourOptions } from "./detour.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { Memory } from "./memory.ts";
+import { untilAvailable } from "./until-available.ts";
 
-/** Accounts in one statement. */
-const BATCH_ACCOUNTS_MAX = 500;
+/** Accounts in one statement of a turn; the row locks that it takes are held until it commits. */
+export const BATCH_ACCOUNTS_MAX = 500;
 
 /** The most bytes of a page, however much memory there is. */
 const PAGE_BYTES_MAX = 262_144;
@@ -24,9 +25,6 @@ const STATEMENT_BYTES_MAX = 4_194_304;
 
 /** This share of the accounts in hand may wait for memory. The others rest, and leave their places to accounts with small events. */
 const WAITING_SHARE = 0.25;
-
-/** Between two tries of a read that failed. */
-const RETRY_MS = 200;
 
 /** Between two warnings that there is no room. */
 const TELL_AGAIN_MS = 60_000;
@@ -104,18 +102,16 @@ export class ReadAhead {
    * @returns undefined when there is no room for them, or a signal has ended the wait
    */
   async read(request: PageRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined> {
-    for (let isAlone = false; ; isAlone = true) {
-      try {
-        const inHand = await this.#read(request, { isAlone, signals });
-        this.#isFailing &&= isAlone;
-        return inHand;
-      } catch (error) {
-        if (!isUnavailable(error) || this.#options.hopeless.aborted) throw error;
+    return await untilAvailable(this.#options.hopeless, async (failure) => {
+      const isAlone = failure !== undefined;
+      if (isAlone) {
         if (signals.some((signal) => signal.aborted)) return undefined;
-        this.#tellOfFailure(error, request);
-        await sleep(RETRY_MS);
+        this.#tellOfFailure(failure, request);
       }
-    }
+      const inHand = await this.#read(request, { isAlone, signals });
+      this.#isFailing &&= isAlone;
+      return inHand;
+    });
   }
 
   async #read(

@@ -2,7 +2,7 @@
  * Reading the events of an account, and waiting until one is settled.
  */
 import { z } from "@hono/zod-openapi";
-import { type EventResult, findEvent, findPage, readPage, readProcessedSeqs } from "../db/pages.ts";
+import { type EventResult, findEvent, findPage, readPage } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import type { Waiting } from "../engine/waiting.ts";
@@ -112,7 +112,7 @@ async function getEvents(c: ApiContext, { database, answers }: AccountEventOptio
   const { accountId, events: lastSeq } = await requireAccount(c, database);
   const page = await findPage(database, { accountId, afterSeq: after, limit });
   answers.hold(c, page?.bytes ?? 0);
-  const events = page === undefined ? [] : await readPage(database, page);
+  const events = await readPage(database, page);
   const next = page === undefined || page.lastSeq >= lastSeq ? null : page.lastSeq;
   c.header("Content-Type", "application/json");
   return c.body(`{"events":[${events.map(toText).join(",")}],"next":${next}}`);
@@ -120,15 +120,14 @@ async function getEvents(c: ApiContext, { database, answers }: AccountEventOptio
 
 async function getEvent(c: ApiContext, { database, waiting, answers }: AccountEventOptions): Promise<Response> {
   const { wait } = checkQuery(c, eventQuerySchema);
-  const { accountId } = await requireAccount(c, database);
+  const { accountId, events, pending } = await requireAccount(c, database);
   const seqText = c.req.param("seq") ?? "";
   const seq = seqSchema.safeParse(seqText).success ? Number(seqText) : 0;
   const page = await findEvent(database, accountId, seq);
-  const isWaiting = async () => ((await readProcessedSeqs(database, [accountId])).get(accountId) ?? 0) < seq;
-  if (page !== undefined && wait > 0 && (await isWaiting()))
+  if (page !== undefined && wait > 0 && seq > events - pending)
     await waiting.untilSettled({ accountId, seq, ms: wait * 1_000, signal: c.req.raw.signal });
   answers.hold(c, page?.bytes ?? 0);
-  const [event] = page === undefined ? [] : await readPage(database, page);
+  const [event] = await readPage(database, page);
   if (event === undefined) {
     throw new InturnError(
       "event_not_found",

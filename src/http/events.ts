@@ -2,6 +2,7 @@
  * Sending events: `POST /v1/events`, and `POST /v1/accounts/{id}/events` for one account.
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
+import { senderOf } from "../domain/access.ts";
 import type { Appender } from "../engine/append.ts";
 import { type BodyBudget } from "../engine/body-budget.ts";
 import { type ErrorCode, InturnError } from "../errors/error.ts";
@@ -165,7 +166,7 @@ async function postEvents(c: ApiContext, door: Door, accountId: string | undefin
   refuseEncoding(c);
   const type = mediaTypeOf(c);
   const caller = c.get("caller");
-  const memory = door.budget.of(caller.keyId ?? caller.name);
+  const memory = door.budget.of(senderOf(caller));
   const context = { accountId, idempotencyKey: readIdempotencyKey(c), trace: c.get("trace") };
   if (NDJSON_TYPES.includes(type)) {
     const { appender, rates, log, json: reader } = door;
