@@ -5,5 +5,7 @@ export default defineConfig({
   dialect: "postgresql",
   schema: "./src/db/schema.ts",
   out: "./drizzle",
+  // A table of our own: drizzle's default one belongs to whichever project of the database came first.
+  migrations: { schema: "inturn", table: "migrations" },
   dbCredentials: { url: process.env["DATABASE_URL"] ?? "" },
 });

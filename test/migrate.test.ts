@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import pg from "pg";
 import { migrateDatabase } from "../src/db/migrate.ts";
-import { withDatabase } from "./support/database.ts";
+import { databaseUrl, withDatabase } from "./support/database.ts";
 import { runProcess } from "./support/process.ts";
+import { until } from "./support/until.ts";
 
 const DRIZZLE_KIT = new URL("../node_modules/drizzle-kit/bin.cjs", import.meta.url).pathname;
 
@@ -15,9 +17,7 @@ test(
       assert.equal(new Set(done.map((migrated) => migrated.postgres)).size, 1);
       await migrateDatabase(db.url);
       const { entries } = JSON.parse(await readFile("drizzle/meta/_journal.json", "utf8")) as { entries: unknown[] };
-      assert.deepEqual(await db.query("select count(*) as runs from drizzle.__drizzle_migrations"), [
-        { runs: entries.length },
-      ]);
+      assert.deepEqual(await db.query("select count(*) as runs from inturn.migrations"), [{ runs: entries.length }]);
       assert.deepEqual(await db.query("select * from inturn.append_event('a', '1')"), [{ seq: 1, duplicate: false }]);
     },
     { empty: true },
@@ -43,10 +43,144 @@ test(
   "a migration that fails says what PostgreSQL said, and exits 1",
   withDatabase(
     async (db) => {
-      await db.query("create schema inturn");
+      await db.query("create schema inturn; create view inturn.workers as select 1 as x");
       const { code, stderr } = await runProcess(["migrate"], { DATABASE_URL: db.url });
       assert.equal(code, 1);
-      assert.match(stderr, /could not be migrated: schema "inturn" already exists \[migration_failed\]/);
+      assert.match(stderr, /could not be migrated: relation "workers" already exists \[migration_failed\]/);
+      assert.deepEqual(await db.query("select to_regclass('inturn.accounts') as accounts"), [{ accounts: null }]);
+    },
+    { empty: true },
+  ),
+);
+
+test(
+  "a database of a development version is refused and left as it is, by both ways to migrate",
+  withDatabase(
+    async (db) => {
+      await db.query(
+        "create schema inturn; create table inturn.accounts (id text); insert into inturn.accounts values ('a')",
+      );
+      await assert.rejects(migrateDatabase(db.url), /made by a development version.*Use a new database/);
+      assert.deepEqual(await db.query("select to_regclass('inturn.migrations') as list"), [{ list: null }]);
+      // drizzle-kit does not print what PostgreSQL said.
+      const { code } = await runProcess(["migrate"], { DATABASE_URL: db.url }, { script: DRIZZLE_KIT });
+      assert.notEqual(code, 0);
+      assert.deepEqual(await db.query("select id from inturn.accounts"), [{ id: "a" }]);
+    },
+    { empty: true },
+  ),
+);
+
+test("a database in another encoding than UTF-8 is refused before anything is written", async () => {
+  const serverUrl = process.env["TEST_DATABASE_URL"] ?? "";
+  const server = new pg.Client({ connectionString: serverUrl });
+  await server.connect();
+  await server.query("drop database if exists test_latin with (force)");
+  await server.query("create database test_latin encoding 'LATIN1' locale 'C' template template0");
+  try {
+    await assert.rejects(
+      migrateDatabase(databaseUrl(serverUrl, "test_latin")),
+      /has the encoding LATIN1; Inturn needs UTF8.*encoding 'UTF8'/,
+    );
+    const client = new pg.Client({ connectionString: databaseUrl(serverUrl, "test_latin") });
+    await client.connect();
+    const { rows } = await client.query(
+      "select to_regnamespace('inturn') as ours, to_regnamespace('graphile_worker') as jobs",
+    );
+    assert.deepEqual(rows, [{ ours: null, jobs: null }]);
+    await client.end();
+  } finally {
+    await server.query("drop database test_latin with (force)");
+    await server.end();
+  }
+});
+
+/** Another drizzle project of the same database, whose migrations are newer than ours, or older. */
+const STRANGER = (time: number) => `
+  create schema drizzle;
+  create table drizzle.__drizzle_migrations (id serial primary key, hash text not null, created_at bigint);
+  insert into drizzle.__drizzle_migrations (hash, created_at) values ('x', ${time})`;
+
+for (const [name, migrate] of [
+  ["ours", async (url: string) => void (await migrateDatabase(url))],
+  [
+    "drizzle-kit's",
+    async (url: string) => void (await runProcess(["migrate"], { DATABASE_URL: url }, { script: DRIZZLE_KIT })),
+  ],
+] as const) {
+  for (const time of [1_000, 4_102_444_800_000]) {
+    test(
+      `beside another drizzle project both apply their own migrations: ${name}, theirs at ${time}`,
+      withDatabase(
+        async (db) => {
+          await db.query(STRANGER(time));
+          await migrate(db.url);
+          assert.deepEqual(await db.query("select * from inturn.append_event('a', '1')"), [
+            { seq: 1, duplicate: false },
+          ]);
+          // What their migrator asks for before it applies what is newer.
+          const theirs = await db.query(
+            "select hash, created_at from drizzle.__drizzle_migrations order by created_at desc",
+          );
+          assert.deepEqual(theirs, [{ hash: "x", created_at: time }]);
+        },
+        { empty: true },
+      ),
+    );
+  }
+}
+
+test(
+  "a role that owns everything of ours and may create no schema migrates: there is nothing to do",
+  withDatabase(
+    async (db) => {
+      const role = `owner_${process.pid}`;
+      await db.query(`create role ${role} login password 'secret'`);
+      const url = new URL(db.url);
+      url.username = role;
+      url.password = "secret";
+      try {
+        await db.query(
+          `do $$ begin execute format('grant create on database %I to ${role}', current_database()); end $$`,
+        );
+        await migrateDatabase(url.href);
+        await db.query(
+          `do $$ begin execute format('revoke create on database %I from ${role}', current_database()); end $$`,
+        );
+        const { code, stdout } = await runProcess(["migrate"], { DATABASE_URL: url.href });
+        assert.equal(code, 0);
+        assert.match(stdout, /up to date/);
+      } finally {
+        await db.query(`drop owned by ${role} cascade; drop role ${role}`);
+      }
+    },
+    { empty: true },
+  ),
+);
+
+test(
+  "a migration that waits for another one says which session that is, and goes on when it has ended",
+  withDatabase(async (db) => {
+    const holder = await db.database.connect();
+    await holder.query("begin; set local application_name = 'somebody else'; select pg_advisory_xact_lock(4917238002)");
+    const said: string[] = [];
+    const migration = migrateDatabase(db.url, (line) => void said.push(line));
+    await until("it says what it waits for", () => said.length > 0);
+    assert.match(said[0] ?? "", /waiting for another migration, which session \d+ \(somebody else\) runs/);
+    await holder.query("commit");
+    holder.release();
+    await migration;
+  }),
+);
+
+test(
+  "a database that is read-only says so",
+  withDatabase(
+    async (db) => {
+      await db.query(
+        "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$",
+      );
+      await assert.rejects(migrateDatabase(db.url), /The database at [^ ]+ is read-only: cannot execute CREATE SCHEMA/);
     },
     { empty: true },
   ),

@@ -63,10 +63,10 @@ test("only db knows SQL, only one place adds a job, only config reads the enviro
     }
     if (folderOf(file) !== "config") assert.doesNotMatch(source, /process\.env[.[]/, `${file} reads the environment`);
   }
-  for (const file of await Array.fromAsync(glob("drizzle/*.sql"))) {
+  for (const file of await Array.fromAsync(glob("src/db/sql/**/*.sql"))) {
     if (/\badd_jobs?\s*\(/.test(await readFile(file, "utf8"))) addsJob.push(file);
   }
-  assert.deepEqual(addsJob, ["drizzle/0001_doors.sql"]);
+  assert.deepEqual(addsJob, ["src/db/sql/wake/wake.sql"]);
 });
 
 test("every export says in a docstring what it promises", async () => {

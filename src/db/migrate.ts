@@ -1,16 +1,18 @@
 /**
- * Brings a database to this version: our tables, views and doors, and graphile-worker's schema.
+ * Brings a database to this version: our tables, functions and views, and graphile-worker's schema.
+ *
+ * `drizzle-kit migrate` applies the same files and writes the same table, `inturn.migrations`. We apply them ourselves because
+ * its migrator takes no lock, wants to create schemas that are there already, and takes 200 MB and half a second to load.
  */
 import { join } from "node:path";
+import { readMigrationFiles } from "drizzle-orm/migrator";
 import pg from "pg";
-import { codeOf, isLocked, isUnavailable } from "../errors/database.ts";
+import { codeOf, isLocked, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { inMigration } from "./migration-lock.ts";
 import { isReady } from "./progress.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
-
-/** drizzle's migrator takes no lock, and two at once break each other. The number is arbitrary and only ours. */
-const MIGRATION_LOCK = 4_917_238_002;
 
 const POSTGRES_MAJOR_MIN = 15;
 
@@ -26,18 +28,21 @@ export interface Migrated {
 /**
  * Migrates the database at `url`, under a lock: any number of processes may do so at once, and again at any time.
  *
+ * @param say hears what takes long; by default nobody
  * @throws InturnError `database_unavailable`, or `migration_failed` with what PostgreSQL said
  */
-export async function migrateDatabase(url: string): Promise<Migrated> {
+export async function migrateDatabase(url: string, say: (line: string) => void = () => undefined): Promise<Migrated> {
   const client = new pg.Client({ connectionString: url, application_name: "inturn migrate", keepAlive: true });
   client.on("error", () => undefined);
   try {
     await client.connect();
-    const postgres = await readVersion(client);
-    await client.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
-    await migrateUnderLoad(client);
-    const { runMigrations: runGraphileMigrations } = await import("graphile-worker");
-    await runGraphileMigrations({ connectionString: url, schema: "graphile_worker" });
+    const postgres = await readVersion(client, url);
+    await migrateUnderLoad(client, say);
+    // Apart from our own: a worker that waits for our tables may hold graphile-worker's, and nobody would see the deadlock.
+    await inMigration(client, say, async () => {
+      const { runMigrations: runGraphileMigrations } = await import("graphile-worker");
+      await runGraphileMigrations({ connectionString: url, schema: "graphile_worker" });
+    });
     return { postgres };
   } catch (error) {
     throw explain(error, url);
@@ -70,38 +75,69 @@ export function addressOf(url: string): string {
  * A migration locks our tables one after the other, and a statement of a live worker may have locked them the other way
  * round. PostgreSQL then breaks one of the two; a broken migration has changed nothing, and is tried again.
  */
-async function migrateUnderLoad(client: pg.Client): Promise<void> {
-  // It takes 200 MB and half a second: no process loads it that does not migrate.
-  const { drizzle } = await import("drizzle-orm/node-postgres");
-  const { migrate: runDrizzleMigrations } = await import("drizzle-orm/node-postgres/migrator");
+async function migrateUnderLoad(client: pg.Client, say: (line: string) => void): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      return await runDrizzleMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER });
+      return await inMigration(client, say, () => applyMigrations(client));
     } catch (error) {
       if (!isLocked(error) || tries === MIGRATION_TRIES_MAX) throw error;
     }
   }
 }
 
-async function readVersion(client: pg.Client): Promise<string> {
-  const { rows } = await client.query<{ server_version: string }>("show server_version");
-  const version = rows[0]?.server_version.split(" ")[0] ?? "unknown";
-  if (Number.parseInt(version, 10) >= POSTGRES_MAJOR_MIN) return version;
+/** Applies every migration that is newer than the last one applied, as drizzle's own migrator does. */
+async function applyMigrations(client: pg.Client): Promise<void> {
+  const { rows: found } = await client.query<{ schema: boolean; list: boolean }>(
+    "select to_regnamespace('inturn') is not null as schema, to_regclass('inturn.migrations') is not null as list",
+  );
+  // Only what is missing: whoever owns everything of ours need not be allowed to create a schema.
+  if (found[0]?.schema !== true) await client.query("create schema inturn");
+  if (found[0]?.list !== true) {
+    await client.query("create table inturn.migrations (id serial primary key, hash text not null, created_at bigint)");
+  }
+  const { rows } = await client.query<{ last: string | null }>("select max(created_at) as last from inturn.migrations");
+  const last = Number(rows[0]?.last ?? 0);
+  for (const { folderMillis, hash, sql } of readMigrationFiles({ migrationsFolder: MIGRATIONS_FOLDER })) {
+    if (folderMillis <= last) continue;
+    for (const statement of sql) await client.query(statement);
+    await client.query("insert into inturn.migrations (hash, created_at) values ($1, $2)", [hash, folderMillis]);
+  }
+}
+
+/** @throws InturnError when the server is too old, or a standby */
+async function readVersion(client: pg.Client, url: string): Promise<string> {
+  const { rows } = await client.query<{ version: string; standby: boolean }>(
+    "select current_setting('server_version') as version, pg_is_in_recovery() as standby",
+  );
+  const version = rows[0]?.version.split(" ")[0] ?? "unknown";
+  if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
+    throw new InturnError(
+      "migration_failed",
+      `This is PostgreSQL ${version}; version ${POSTGRES_MAJOR_MIN} to 18 is needed.`,
+    );
+  }
+  if (rows[0]?.standby !== true) return version;
   throw new InturnError(
-    "migration_failed",
-    `This is PostgreSQL ${version}; version ${POSTGRES_MAJOR_MIN} to 18 is needed.`,
+    "database_unavailable",
+    `The database at ${addressOf(url)} is a standby, which only reads. Use the address of its primary.`,
   );
 }
 
 function explain(error: unknown, url: string): InturnError {
   if (error instanceof InturnError) return error;
-  // drizzle wraps what the database said.
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const said = cause instanceof Error ? cause.message || codeOf(cause) : String(cause);
-  if (isUnavailable(cause) && !isLocked(cause)) {
-    return new InturnError("database_unavailable", `No PostgreSQL answers at ${addressOf(url)}: ${said}`, { cause });
+  const said = error instanceof Error ? sayError(error) : String(error);
+  if (isUnavailable(error) && !isLocked(error)) {
+    const what = isReadOnly(error)
+      ? `The database at ${addressOf(url)} is read-only`
+      : `No PostgreSQL answers at ${addressOf(url)}`;
+    return new InturnError("database_unavailable", `${what}: ${said}`, { cause: error });
   }
   return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, {
-    cause,
+    cause: error,
   });
+}
+
+function sayError(error: Error): string {
+  const { hint } = error as pg.DatabaseError;
+  return [error.message || codeOf(error), hint].filter(Boolean).join(". ");
 }

@@ -1,5 +1,5 @@
 /**
- * The tables, as drizzle sees them. Views and functions are custom SQL in `drizzle/`.
+ * The tables. Functions and views are in `sql/`, one file each.
  *
  * `accounts` is the truth about order: whoever wants to change anything about an account takes its row first.
  * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and
@@ -15,7 +15,6 @@ import {
   index,
   integer,
   json,
-  pgSchema,
   primaryKey,
   text,
   timestamp,
@@ -24,6 +23,7 @@ import {
 } from "drizzle-orm/pg-core";
 import { SCOPES } from "../domain/access.ts";
 import { ACCOUNT_STATES, OUTCOMES, VERBS } from "../domain/account.ts";
+import { inturn } from "./namespace.ts";
 
 /** Byte order: the order in which rows are locked must not depend on a locale, and comparing is cheaper. */
 const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
@@ -31,9 +31,6 @@ const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text col
 const moment = (name: string) => timestamp(name, { withTimezone: true });
 
 const oneOf = (values: readonly string[]): SQL => sql.raw(values.map((value) => `'${value}'`).join(", "));
-
-/** The schema of everything that is ours. */
-export const inturn = pgSchema("inturn");
 
 /** One row per account: its counters, its state, and who holds its lease. */
 export const accounts = inturn.table(

@@ -1,8 +1,8 @@
 /**
- * The public views as drizzle sees them. They are made by custom SQL in `drizzle/`; here they only get types.
+ * The public views as drizzle sees them. `sql/views/` defines them; here they only get types.
  */
 import { bigint, doublePrecision, integer, text, timestamp } from "drizzle-orm/pg-core";
-import { inturn } from "./schema.ts";
+import { inturn } from "./namespace.ts";
 
 const count = (name: string) => bigint(name, { mode: "number" });
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: "string" });

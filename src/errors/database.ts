@@ -51,6 +51,11 @@ export function isLocked(error: unknown): boolean {
   return /^(55P03|40P01)$/.test(codeOf(error) ?? "");
 }
 
+/** Whether the database, or the session, may only read. */
+export function isReadOnly(error: unknown): boolean {
+  return codeOf(error) === "25006";
+}
+
 /** Whether our tables, or parts of them, are missing. */
 export function isNotMigrated(error: unknown): boolean {
   return /^(3F000|42P01|42883|42703)$/.test(codeOf(error) ?? "");

@@ -36,7 +36,7 @@ export async function useDatabase(options: {
   if (databaseUrl === undefined) return await useOwnServer(dataFolder, options.say);
   for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
     try {
-      return await prepare(databaseUrl, options.migrate);
+      return await prepare(databaseUrl, options);
     } catch (error) {
       const isAway = error instanceof InturnError && error.code === "database_unavailable";
       if (!isAway || whenAway === undefined) throw error;
@@ -50,8 +50,11 @@ function asItIs(url: string): ReadyDatabase {
   return { url, postgres: "", release: async () => undefined };
 }
 
-async function prepare(url: string, migrate: boolean): Promise<ReadyDatabase> {
-  if (migrate) return { ...asItIs(url), ...(await migrateDatabase(url)) };
+async function prepare(
+  url: string,
+  { migrate, say }: { migrate: boolean; say: (line: string) => void },
+): Promise<ReadyDatabase> {
+  if (migrate) return { ...asItIs(url), ...(await migrateDatabase(url, say)) };
   if (await isMigrated(url)) return asItIs(url);
   throw new InturnError(
     "database_not_migrated",
@@ -62,12 +65,15 @@ async function prepare(url: string, migrate: boolean): Promise<ReadyDatabase> {
 async function useOwnServer(dataFolder: string, say: (line: string) => void): Promise<ReadyDatabase> {
   const server = await useEmbeddedPostgres(dataFolder);
   try {
-    const { postgres } = await migrateDatabase(server.url);
+    const { postgres } = await migrateDatabase(server.url, say);
     const how = server.reused ? "using the one that runs" : "started one";
     say(`PostgreSQL ${postgres}: ${how} in ${server.folder} (DATABASE_URL=postgres://… uses a server of yours)`);
     return { url: server.url, postgres, release: () => server.release() };
   } catch (error) {
     await server.release();
-    throw error;
+    if (!(error instanceof InturnError) || error.code !== "migration_failed") throw error;
+    throw new InturnError(error.code, `${error.message} The embedded server's data are in ${server.folder}.`, {
+      cause: error,
+    });
   }
 }

@@ -1,3 +1,0 @@
-ALTER TABLE "inturn"."accounts" ADD COLUMN "head_started" boolean DEFAULT false NOT NULL;--> statement-breakpoint
-CREATE INDEX "accounts_due" ON "inturn"."accounts" USING btree (coalesce(next_attempt_at, state_since),"id") WHERE state in ('scheduled', 'retrying') and paused_at is null;--> statement-breakpoint
-CREATE INDEX "accounts_parked" ON "inturn"."accounts" USING btree ("parked_until") WHERE parked_until is not null;

@@ -1,1 +1,0 @@
-ALTER TABLE "inturn"."events" ADD COLUMN "bytes" integer;

@@ -1,0 +1,19 @@
+-- Locks an account's row for a verb. Every verb does so first.
+--
+-- The SQLSTATEs of all verbs: IT001 no such account, IT002 an event is being handled, IT003 no event is pending,
+-- IT004 not a dead letter, IT005 later events were handled already, IT006 no settled event has this seq,
+-- IT007 too many events to replay.
+create or replace function inturn.lock_account(account_id text) returns inturn.accounts
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  account inturn.accounts;
+begin
+  select * into account from inturn.accounts as a where a.id = account_id for update;
+  if not found then
+    raise exception using errcode = 'IT001', message = format('there is no account %L: it never had an event', account_id);
+  end if;
+  return account;
+end
+$$;

@@ -1,0 +1,31 @@
+-- Every breach of the order that the stored facts can show. It must be empty.
+--   gap                   a seq is missing
+--   overlap               an event started before its predecessor was settled
+--   settled_out_of_order  an event was settled before its predecessor, or the account's count says otherwise
+create or replace view inturn.order_violations as
+with steps as (
+  select
+    e.account_id, e.seq, e.started_at, e.processed_at, a.processed_seq, a.pruned_seq,
+    lag(e.seq, 1, a.pruned_seq) over step as previous_seq,
+    lag(e.processed_at) over step as previous_processed_at
+  from inturn.events as e
+  join inturn.accounts as a on a.id = e.account_id and e.seq > a.pruned_seq
+  window step as (partition by e.account_id order by e.seq)
+)
+select s.account_id, s.seq, 'gap' as kind, format('the event before it is seq %s', s.previous_seq) as detail
+from steps as s where s.seq <> s.previous_seq + 1
+union all
+select a.id, a.last_seq, 'gap', format('%s of %s events are stored', stored.events, a.last_seq - a.pruned_seq)
+from inturn.accounts as a
+left join lateral (select count(*) as events from inturn.events as e where e.account_id = a.id and e.seq > a.pruned_seq) as stored on true
+where stored.events <> a.last_seq - a.pruned_seq
+union all
+select s.account_id, s.seq, 'overlap', format('started at %s, its predecessor was settled at %s', s.started_at, coalesce(s.previous_processed_at::text, 'no time'))
+from steps as s
+where s.seq > s.pruned_seq + 1 and s.started_at is not null and (s.previous_processed_at is null or s.started_at < s.previous_processed_at)
+union all
+select s.account_id, s.seq, 'settled_out_of_order',
+  format('settled at %s, its predecessor at %s', coalesce(s.processed_at::text, 'no time'), coalesce(s.previous_processed_at::text, 'no time'))
+from steps as s
+where (s.processed_at is not null) <> (s.seq <= s.processed_seq)
+  or (s.seq > s.pruned_seq + 1 and s.processed_at < s.previous_processed_at);
