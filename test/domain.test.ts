@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { backoffMs } from "../src/domain/backoff.ts";
 import { createRules, judgeFailure, type RetryRule } from "../src/domain/failure.ts";
+import { checkLeaseTimes, LEASE_TIMES, type LeaseTimes } from "../src/domain/lease-times.ts";
 import { shouldYield, TURN_EVENTS_MAX, TURN_MS_MAX } from "../src/domain/turn.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 
@@ -78,4 +79,19 @@ test("each event type has its rule, and what it does not say is as for all", () 
   assert.deepEqual(ruleOf("slow"), { ...rule, attemptsMax: 1 });
   assert.deepEqual(ruleOf("constructor"), { ...rule, parkMs: 9 });
   for (const type of [null, "other", "toString"]) assert.equal(ruleOf(type), rule);
+});
+
+test("the times of a lease are refused when they break any of the rules that safety needs", () => {
+  assert.equal(checkLeaseTimes(LEASE_TIMES), LEASE_TIMES);
+  const unsafe: [Partial<LeaseTimes>, RegExp][] = [
+    [{ unsignedMs: LEASE_TIMES.lifelessMs }, /unsignedMs < lifelessMs/],
+    [{ silentMs: LEASE_TIMES.vanishedMs }, /silentMs < vanishedMs/],
+    [{ leaseShare: 1 }, /leaseShare < 1/],
+    [{ lifelessMs: LEASE_TIMES.judgingMs }, /lifelessMs < judgingMs/],
+    [{ troubledMs: LEASE_TIMES.statementMs }, /statementMs < troubledMs/],
+    [{ renewalMs: LEASE_TIMES.unsignedMs - LEASE_TIMES.retryMs }, /renewalMs \+ retryMs < unsignedMs/],
+    [{ leaseMsMin: LEASE_TIMES.renewalMs + LEASE_TIMES.retryMs }, /renewalMs \+ retryMs < leaseShare x leaseMsMin/],
+    [{ stuckLeases: 1 }, /stuckLeases > 1/],
+  ];
+  for (const [change, message] of unsafe) assert.throws(() => checkLeaseTimes({ ...LEASE_TIMES, ...change }), message);
 });

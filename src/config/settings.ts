@@ -4,6 +4,7 @@
 import * as z from "zod";
 import { ACCOUNT_ID_LENGTH_MAX, APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 
 const wholeNumber = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
@@ -78,7 +79,7 @@ const SETTINGS = {
   },
   leaseMs: {
     variable: "INTURN_LEASE_MS",
-    schema: wholeNumber(1_000, 600_000).default(10_000),
+    schema: wholeNumber(LEASE_TIMES.leaseMsMin, 600_000).default(10_000),
     description: "after this many ms without a sign of life a worker's accounts go to others",
   },
   attemptsMax: {

@@ -1,3 +1,4 @@
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Database } from "./pool.ts";
 import { LIFE_LOCK_CLASS } from "./workers.ts";
 
@@ -14,9 +15,6 @@ export interface Reconciled {
 /** The most accounts one pass takes over, and unparks: it holds their rows until it commits. */
 export const RECONCILE_ACCOUNTS_MAX = 1_000;
 
-/** Without its lock a worker is given this long to renew its lease: its connection alone may have broken. */
-const LIFELESS_MS_MAX = 1_200;
-
 /** One process reconciles at a time; the others skip their turn. The number is arbitrary and only ours. */
 const RECONCILER_LOCK = 4_917_238_001;
 
@@ -29,7 +27,7 @@ const TAKE_OVER = {
     with ${GATE}
     select t.workers_gone as "workersGone", t.taken_over as "takenOver"
     from gate as g
-    cross join lateral inturn.take_over(${RECONCILE_ACCOUNTS_MAX}, ${LIFE_LOCK_CLASS}, ${LIFELESS_MS_MAX}, $1, $2) as t
+    cross join lateral inturn.take_over(${RECONCILE_ACCOUNTS_MAX}, ${LIFE_LOCK_CLASS}, ${LEASE_TIMES.lifelessMs}, $1, $2) as t
     where g.mine`,
 };
 

@@ -4,17 +4,15 @@
  */
 import { randomInt } from "node:crypto";
 import pg from "pg";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { LIFE_LOCK_CLASS } from "./workers.ts";
 
-/** A connection that takes longer than this to be made, or to answer, is silent. */
-const ANSWER_MS_MAX = 2_500;
+const { silentMs, vanishedMs } = LEASE_TIMES;
 
-/**
- * A client that vanished without a word is noticed by the server after about four seconds. A worker that hears nothing
- * tells its handlers to stop after {@link ANSWER_MS_MAX} and one renewal, so before anybody takes its accounts.
- */
+/** After a second without a packet the server asks once a second, and ends the connection when `vanishedMs` are over. */
 const KEEPALIVES =
-  "-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000";
+  "-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 " +
+  `-c tcp_keepalives_count=${vanishedMs / 1_000 - 1} -c tcp_user_timeout=${vanishedMs}`;
 
 /** An open sign of life. */
 export interface SignOfLife {
@@ -32,8 +30,8 @@ export async function openSignOfLife(url: string): Promise<SignOfLife> {
   const client = new pg.Client({
     connectionString: url,
     application_name: "inturn sign of life",
-    connectionTimeoutMillis: ANSWER_MS_MAX,
-    query_timeout: ANSWER_MS_MAX,
+    connectionTimeoutMillis: silentMs,
+    query_timeout: silentMs,
     keepAlive: true,
     options: KEEPALIVES,
   });

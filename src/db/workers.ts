@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Database, Queryable } from "./pool.ts";
 
 /** A worker process, as the others see it. */
@@ -19,9 +20,6 @@ export interface WorkerTies {
 /** The class of the advisory locks that are signs of life; their second key is the worker's own. Arbitrary and only ours. */
 export const LIFE_LOCK_CLASS = 4_917_238;
 
-/** A renewal that takes longer has failed. */
-const RENEWAL_MS_MAX = 2_500;
-
 /**
  * Renews the worker's lease, and with it the lease of every account it runs; the first renewal enters the worker.
  *
@@ -41,7 +39,7 @@ export async function renewWorkerLease(
         lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
       returning xmax = 0 as entered`,
     values: [worker.id, worker.host, worker.pid, worker.concurrency, worker.lifeKey, worker.graphilePool, leaseMs],
-    query_timeout: RENEWAL_MS_MAX,
+    query_timeout: LEASE_TIMES.silentMs,
   } as pg.QueryConfig);
   return { entered: rows[0]?.entered ?? true };
 }

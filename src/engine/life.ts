@@ -5,28 +5,8 @@
 import type { Database } from "../db/pool.ts";
 import { openSignOfLife, type SignOfLife } from "../db/sign-of-life.ts";
 import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Log } from "../log/log.ts";
-
-/** Between two renewals. */
-const RENEWAL_MS = 400;
-
-/** Between two tries to reach a database that is away. */
-const RETRY_MS = 200;
-
-/** Without an answer for this long we may be cut off from a database that serves the others. */
-const SILENT_MS_MAX = 2_500;
-
-/**
- * A handler starts only under a lease whose confirmation was asked for within this time: without a sign of life others may
- * take the accounts soon after (`LIFELESS_MS_MAX` in db/reconcile.ts) …
- */
-const CONFIRMED_MS_MAX = 1_000;
-
-/** … and with one when the server has noticed that the connection is gone, or when this share of the lease, and more, is over. */
-const CONFIRMED_LEASE_SHARE = 0.75;
-
-/** Who has been cut off must have been back for this long before it judges whether others live: they may be on their way back too. */
-const JUDGING_MS_MIN = 1_500;
 
 /** What a life needs. */
 export interface LifeOptions {
@@ -72,7 +52,7 @@ export class Life {
 
   /** Whether this worker has been in touch for long enough to say which of the others are dead. */
   get mayJudge(): boolean {
-    return this.#isConfirmed() && performance.now() - this.#signSinceMs > JUDGING_MS_MIN;
+    return this.#isConfirmed() && performance.now() - this.#signSinceMs > LEASE_TIMES.judgingMs;
   }
 
   /** Takes the lease for the first time. Rejects when the database is away. */
@@ -86,13 +66,13 @@ export class Life {
       await this.#renew();
       this.#failing = false;
       // An answer that lay about while the process was stopped confirms nothing.
-      return this.#isConfirmed() ? RENEWAL_MS : 0;
+      return this.#isConfirmed() ? LEASE_TIMES.renewalMs : 0;
     } catch (error) {
       // Others may be taking our accounts. If it is the database that is down nobody is; but who could tell the two apart?
       if (!this.#isConfirmed()) this.#lose("the database cannot be reached");
       if (!this.#failing) this.#options.log.warn({ err: error }, "the lease cannot be renewed; trying again");
       this.#failing = true;
-      return RETRY_MS;
+      return LEASE_TIMES.retryMs;
     }
   }
 
@@ -109,8 +89,8 @@ export class Life {
   #isConfirmed(): boolean {
     const hasSign = this.#sign?.hasEnded() === false;
     const goodForMs = Math.min(
-      hasSign ? SILENT_MS_MAX : CONFIRMED_MS_MAX,
-      CONFIRMED_LEASE_SHARE * this.#options.leaseMs,
+      hasSign ? LEASE_TIMES.silentMs : LEASE_TIMES.unsignedMs,
+      LEASE_TIMES.leaseShare * this.#options.leaseMs,
     );
     return performance.now() - this.#confirmedMs < goodForMs;
   }
@@ -120,7 +100,7 @@ export class Life {
     const { entered } = await this.#renewOverSign().catch(async (error: unknown) => {
       this.#dropSign();
       // A broken connection alone is no reason to be taken for dead; a database that does not answer is.
-      if (performance.now() - sentMs >= SILENT_MS_MAX) throw error;
+      if (performance.now() - sentMs >= LEASE_TIMES.silentMs) throw error;
       return await this.#renewOver(this.#options.database);
     });
     this.#lost = false;

@@ -3,13 +3,11 @@
  */
 import { LOCK_MS_MAX } from "../db/locked.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Log } from "../log/log.ts";
 
 /** Claims, reads, settles and give-backs take one connection each, and one more for what meets a lock; two are for recovery. */
 const CONNECTIONS_MAX = 9;
-
-/** Longest time of one statement for a batch of turns. A connection that hangs holds up its batch for as long. */
-const STATEMENT_MS_MAX = 8_000;
 
 /**
  * Handlers' transactions at once in one worker, each on a connection of its own, opened when it is needed; more wait, as long
@@ -21,7 +19,7 @@ const TRANSACTIONS_MAX = 20;
 /** Opens both pools. */
 export function openWorkerPools(url: string, log: Log): { database: Database; transactionPool: Database } {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
-  const limits = { statementMsMax: STATEMENT_MS_MAX, lockMsMax: LOCK_MS_MAX };
+  const limits = { statementMsMax: LEASE_TIMES.statementMs, lockMsMax: LOCK_MS_MAX };
   const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
   return {
     database: openDatabase({ ...pool, ...limits }),

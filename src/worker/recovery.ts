@@ -3,6 +3,7 @@
  */
 import type { Database } from "../db/pool.ts";
 import { unlockJobs } from "../db/wake-ups.ts";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Ledger } from "../engine/ledger.ts";
 import { createLeaseSweep, every, keepUp, type LoopOptions, reconcilePass } from "../engine/recover.ts";
 import { StallWatch } from "../engine/stall-watch.ts";
@@ -12,9 +13,6 @@ import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 
 /** Between two sweeps for leases whose worker, or whose turn, is gone without a trace: each reads every running account. */
 const SWEEP_MS = 2_000;
-
-/** After something went wrong every pass sweeps, for this long: a statement that was given up may still be carried out. */
-const TROUBLED_MS = 10_000;
 
 /** Between two tries of a loop that failed. */
 const RETRY_MS = 300;
@@ -89,7 +87,7 @@ export class Recovery {
   async #reconcile(): Promise<number> {
     const { database, log, metrics, mayJudge } = this.#options;
     const nowMs = performance.now();
-    const sweeps = nowMs - this.#sweptMs >= SWEEP_MS || nowMs - this.#troubledMs < TROUBLED_MS;
+    const sweeps = nowMs - this.#sweptMs >= SWEEP_MS || nowMs - this.#troubledMs < LEASE_TIMES.troubledMs;
     try {
       if (sweeps) {
         const givenBack = await this.#sweepLeases();

@@ -5,12 +5,10 @@
  */
 import { extname, join } from "node:path";
 import { Worker as Thread } from "node:worker_threads";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
 
 /** Between two beats of the event loop. */
 const BEAT_MS = 100;
-
-/** A stuck process has lost its lease long before it is ended: it is not ended for a moment's hesitation. */
-const LEASES = 3;
 
 /** What the watching thread is given. */
 export interface WatchdogData {
@@ -21,7 +19,10 @@ export interface WatchdogData {
 
 /** Watches this process's event loop from a thread of its own. Returns how to stop watching. */
 export function startWatchdog(leaseMs: number): () => Promise<void> {
-  const data: WatchdogData = { beats: new Int32Array(new SharedArrayBuffer(4)), stuckMsMax: LEASES * leaseMs };
+  const data: WatchdogData = {
+    beats: new Int32Array(new SharedArrayBuffer(4)),
+    stuckMsMax: LEASE_TIMES.stuckLeases * leaseMs,
+  };
   const beating = setInterval(() => Atomics.add(data.beats, 0, 1), BEAT_MS);
   beating.unref();
   const thread = new Thread(join(import.meta.dirname, `watchdog-thread${extname(import.meta.filename)}`), {

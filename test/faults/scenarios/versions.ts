@@ -13,8 +13,8 @@ const run = promisify(execFile);
 
 const PROJECT = new URL("../../..", import.meta.url).pathname;
 
-/** The version before accounts could be blocked and workers had a sign of life. */
-const OLD_VERSION = "2b04b3d";
+/** The version that made the schema as it is from the first release on. */
+const OLD_VERSION = "013899d";
 
 /** Old servers and workers run while the new migration does, then both versions work side by side, then the old ones leave. */
 export const twoVersions: Scenario = {
