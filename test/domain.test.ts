@@ -84,12 +84,12 @@ test("each event type has its rule, and what it does not say is as for all", () 
 test("the times of a lease are refused when they break any of the rules that safety needs", () => {
   assert.equal(checkLeaseTimes(LEASE_TIMES), LEASE_TIMES);
   const unsafe: [Partial<LeaseTimes>, RegExp][] = [
-    [{ unsignedMs: LEASE_TIMES.lifelessMs }, /unsignedMs < lifelessMs/],
+    [{ trustedMs: LEASE_TIMES.lifelessMs }, /trustedMs < lifelessMs/],
     [{ silentMs: LEASE_TIMES.vanishedMs }, /silentMs < vanishedMs/],
     [{ leaseShare: 1 }, /leaseShare < 1/],
     [{ lifelessMs: LEASE_TIMES.judgingMs }, /lifelessMs < judgingMs/],
     [{ troubledMs: LEASE_TIMES.statementMs }, /statementMs < troubledMs/],
-    [{ renewalMs: LEASE_TIMES.unsignedMs - LEASE_TIMES.retryMs }, /renewalMs \+ retryMs < unsignedMs/],
+    [{ renewalMs: LEASE_TIMES.trustedMs - LEASE_TIMES.retryMs }, /renewalMs \+ retryMs < trustedMs/],
     [{ leaseMsMin: LEASE_TIMES.renewalMs + LEASE_TIMES.retryMs }, /renewalMs \+ retryMs < leaseShare x leaseMsMin/],
     [{ stuckLeases: 1 }, /stuckLeases > 1/],
   ];

@@ -5,31 +5,32 @@
  * database *wrote* it, which is later. So the worker always stops first, whichever clock the others go by:
  *
  *     renewal sent, then written (0)
- *     |--- renewalMs 400 -----> the next renewal is due
- *     |--- unsignedMs 1000 ---------> without a sign of life the worker starts nothing more
- *     |--- lifelessMs 1200 -------------> … and only now may others take its accounts
- *     |--- silentMs 2500 -----------------------------> with a sign of life it starts nothing more
- *     |--- vanishedMs 4000 ---------------------------------------> … and only now does the server end the sign of a silent one
- *     |--- leaseShare x lease (0.75 x 10000) ----------------------------…--> however that is, it starts nothing more
- *     |--- lease (10000) ------------------------------------------------…--------> … and only now has its lease expired
+ *     |--- renewalMs 400 ----> the next renewal is sent
+ *     |--- trustedMs 1000 ----------> the worker starts no handler any more (sooner under a short lease: leaseShare)
+ *     |--- lifelessMs 1200 ------------> others may take its accounts, if its sign of life has ended
+ *     |--- silentMs 2500 ----------------------------> the renewal has failed: handlers that run are told to stop
+ *     |--- vanishedMs 4000 ----------------------------------------> the server ends the sign of life of a silent worker
+ *     |--- lease (10000) -----------------------------------------------------…---> others may take its accounts in any case
  *
- * The sign of life is an advisory lock on a connection of the worker's own. A handler that is running when its lease is lost is
- * told to stop, and what it settles is refused by the epoch.
+ * The sign of life is an advisory lock on a connection of the worker's own. The worker does not hear in time that it has ended
+ * when the network holds that back, so it never trusts its lease for longer because of it.
+ *
+ * A handler that is running when its lease is lost is told to stop, and what it settles is refused by the epoch.
  */
 export interface LeaseTimes {
   /** Between two renewals of a worker's lease. */
   readonly renewalMs: number;
   /** Between two tries to reach a database that is away. */
   readonly retryMs: number;
-  /** A worker without a sign of life trusts its lease for this long after a renewal. */
-  readonly unsignedMs: number;
+  /** A worker starts handlers for this long after a renewal was sent that was answered. */
+  readonly trustedMs: number;
   /** A worker whose sign of life has ended, and that has not renewed its lease for this long, is gone. */
   readonly lifelessMs: number;
-  /** A worker with a sign of life trusts its lease for this long after a renewal; a database that takes longer is silent. */
+  /** A renewal that is not answered within this time has failed. */
   readonly silentMs: number;
   /** The server ends the connection of a client that has sent nothing for this long. */
   readonly vanishedMs: number;
-  /** And never longer than this share of the lease. */
+  /** A worker starts handlers for no longer than this share of its lease. */
   readonly leaseShare: number;
   /** The shortest lease that a setting may ask for. */
   readonly leaseMsMin: number;
@@ -46,11 +47,11 @@ export interface LeaseTimes {
 /** What safety needs, each with the reason. */
 const RULES: readonly { readonly holds: (times: LeaseTimes) => boolean; readonly rule: string }[] = [
   {
-    rule: "unsignedMs < lifelessMs: without a sign of life a worker stops before others may take its accounts",
-    holds: (times) => times.unsignedMs < times.lifelessMs,
+    rule: "trustedMs < lifelessMs: a worker starts nothing more before others may take its accounts",
+    holds: (times) => times.trustedMs < times.lifelessMs,
   },
   {
-    rule: "silentMs < vanishedMs: a worker that is cut off stops before the server ends its sign of life",
+    rule: "silentMs < vanishedMs: a worker that is cut off tells its handlers to stop before the server ends its sign of life",
     holds: (times) => times.silentMs < times.vanishedMs,
   },
   {
@@ -66,8 +67,8 @@ const RULES: readonly { readonly holds: (times: LeaseTimes) => boolean; readonly
     holds: (times) => times.statementMs < times.troubledMs,
   },
   {
-    rule: "renewalMs + retryMs < unsignedMs: one failed renewal stops nobody",
-    holds: (times) => times.renewalMs + times.retryMs < times.unsignedMs,
+    rule: "renewalMs + retryMs < trustedMs: one failed renewal stops nobody",
+    holds: (times) => times.renewalMs + times.retryMs < times.trustedMs,
   },
   {
     rule: "renewalMs + retryMs < leaseShare x leaseMsMin: nor under the shortest lease",
@@ -83,7 +84,7 @@ const RULES: readonly { readonly holds: (times: LeaseTimes) => boolean; readonly
 export const LEASE_TIMES: LeaseTimes = checkLeaseTimes({
   renewalMs: 400,
   retryMs: 200,
-  unsignedMs: 1_000,
+  trustedMs: 1_000,
   lifelessMs: 1_200,
   silentMs: 2_500,
   vanishedMs: 4_000,

@@ -39,9 +39,9 @@ export class Life {
     this.#options = options;
   }
 
-  /** Whether the lease is known to be good. */
+  /** Whether renewals are answered. */
   get isGood(): boolean {
-    return this.#isConfirmed();
+    return this.#confirmedWithin(LEASE_TIMES.silentMs);
   }
 
   /** Resolves when the lease is known to be good; undefined when it is. */
@@ -65,8 +65,8 @@ export class Life {
     try {
       await this.#renew();
       this.#failing = false;
-      // An answer that lay about while the process was stopped confirms nothing.
-      return this.#isConfirmed() ? LEASE_TIMES.renewalMs : 0;
+      // An answer that lay about while the process was stopped confirms nothing: then the next renewal is due at once.
+      return Math.max(0, this.#confirmedMs + LEASE_TIMES.renewalMs - performance.now());
     } catch (error) {
       // Others may be taking our accounts. If it is the database that is down nobody is; but who could tell the two apart?
       if (!this.#isConfirmed()) this.#lose("the database cannot be reached");
@@ -86,12 +86,13 @@ export class Life {
     await this.#sign?.close();
   }
 
+  /** Whether a handler may be started: our sign of life may have ended without our hearing of it. */
   #isConfirmed(): boolean {
-    const hasSign = this.#sign?.hasEnded() === false;
-    const goodForMs = Math.min(
-      hasSign ? LEASE_TIMES.silentMs : LEASE_TIMES.unsignedMs,
-      LEASE_TIMES.leaseShare * this.#options.leaseMs,
-    );
+    return this.#confirmedWithin(LEASE_TIMES.trustedMs);
+  }
+
+  #confirmedWithin(ms: number): boolean {
+    const goodForMs = Math.min(ms, LEASE_TIMES.leaseShare * this.#options.leaseMs);
     return performance.now() - this.#confirmedMs < goodForMs;
   }
 
