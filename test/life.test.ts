@@ -28,10 +28,10 @@ test(
       log: createLog({ name: "life", level: "silent" }),
       onLost: () => undefined,
     });
-    let isOver = false;
+    const over = new AbortController();
     const renewing = (async () => {
       await life.begin();
-      while (!isOver) await sleep(await life.renewPass());
+      while (!over.signal.aborted) await sleep(await life.renewPass());
     })();
     try {
       await until("the lease is confirmed", () => life.confirmed() === undefined);
@@ -52,7 +52,7 @@ test(
         await sleep(20);
       }
     } finally {
-      isOver = true;
+      over.abort();
       network.close();
       await renewing;
       await life.end();

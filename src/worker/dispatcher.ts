@@ -4,9 +4,8 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Runner, run } from "graphile-worker";
-import type pg from "pg";
-import { destroyDatabase, openDatabase } from "../db/pool.ts";
-import { createPreset, DISPATCHER_CONNECTIONS_MAX, type PresetOptions } from "./preset.ts";
+import { openDispatcherPool } from "./dispatcher-pool.ts";
+import { createPreset, type PresetOptions } from "./preset.ts";
 
 /** A dispatcher at work. */
 export interface Dispatcher {
@@ -80,14 +79,7 @@ interface Running {
 }
 
 async function startRunner(options: PresetOptions): Promise<Running> {
-  const clients = new Set<pg.PoolClient>();
-  const pool = openDatabase({
-    url: options.databaseUrl,
-    name: "inturn dispatcher",
-    connectionsMax: DISPATCHER_CONNECTIONS_MAX,
-    onError: (error) => options.log.debug({ err: error }, "a connection of graphile-worker broke"),
-  });
-  pool.on("connect", (client) => clients.add(client)).on("remove", (client) => clients.delete(client));
+  const { pool, destroy } = openDispatcherPool(options.databaseUrl, options.log);
   const { promise: gaveUp, resolve: giveUp } = Promise.withResolvers<unknown>();
   try {
     const runner = await run({
@@ -103,12 +95,12 @@ async function startRunner(options: PresetOptions): Promise<Running> {
     const jobsOf = options.worker.graphilePool;
     const end = async () => {
       await endRunner(runner, options);
-      destroyDatabase(pool, clients);
+      destroy();
       if (jobsOf !== null) options.worker.recovery.freeJobsOf(jobsOf);
     };
     return { gaveUp, end, replace: () => giveUp(UNFETCHED) };
   } catch (error) {
-    destroyDatabase(pool, clients);
+    destroy();
     throw error;
   }
 }

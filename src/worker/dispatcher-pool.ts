@@ -1,0 +1,48 @@
+import type pg from "pg";
+import { type Database, destroyDatabase, openDatabase } from "../db/pool.ts";
+import type { Log } from "../log/log.ts";
+import { DISPATCHER_CONNECTIONS_MAX } from "./preset.ts";
+
+/** The connections of one runner of graphile-worker. */
+export interface DispatcherPool {
+  readonly pool: Database;
+  /** Closes them at once. */
+  readonly destroy: () => void;
+}
+
+type Release = (error?: Error | boolean) => void;
+
+type OnConnect = (error: Error | undefined, client: pg.PoolClient | undefined, release: Release) => void;
+
+/**
+ * Opens the pool of one runner.
+ *
+ * A runner that loses its listening connection while it gives up releases that connection twice, in a function that nobody
+ * waits for; pg throws at the second time, and the process would end. Here the second time does nothing.
+ */
+export function openDispatcherPool(url: string, log: Log): DispatcherPool {
+  const clients = new Set<pg.PoolClient>();
+  const pool = openDatabase({
+    url,
+    name: "inturn dispatcher",
+    connectionsMax: DISPATCHER_CONNECTIONS_MAX,
+    onError: (error) => log.debug({ err: error }, "a connection of graphile-worker broke"),
+  });
+  pool.on("connect", (client) => clients.add(client)).on("remove", (client) => clients.delete(client));
+  const connect = pool.connect.bind(pool);
+  const connectOnce = (onConnect?: OnConnect) =>
+    onConnect === undefined
+      ? connect()
+      : connect((error, client, release) => onConnect(error, client, atMostOnce(release)));
+  pool.connect = connectOnce as typeof pool.connect;
+  return { pool, destroy: () => destroyDatabase(pool, clients) };
+}
+
+function atMostOnce(release: Release): Release {
+  let isReleased = false;
+  return (error) => {
+    if (isReleased) return;
+    isReleased = true;
+    release(error);
+  };
+}
