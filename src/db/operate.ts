@@ -1,6 +1,7 @@
 import type { Verb } from "../domain/account.ts";
+import type { ErrorCode } from "../errors/codes.ts";
 import { codeOf } from "../errors/database.ts";
-import { type ErrorCode, InturnError } from "../errors/error.ts";
+import { InturnError } from "../errors/error.ts";
 import type { Database } from "./pool.ts";
 
 /** A verb of an operator, and the account it is meant for. */

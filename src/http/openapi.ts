@@ -2,7 +2,7 @@
  * The API's own description, made from the schemas that check its requests.
  */
 import { OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
-import type { ErrorCode } from "../errors/error.ts";
+import type { ErrorCode } from "../errors/codes.ts";
 import { problemResponses } from "./problem.ts";
 import type { Access, Route } from "./route.ts";
 

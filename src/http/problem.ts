@@ -1,52 +1,12 @@
 /**
- * Errors over HTTP: RFC 9457 problem documents with a stable `code`. The status of each code is chosen here and nowhere else.
+ * Errors over HTTP: RFC 9457 problem documents with a stable `code`.
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { ERRORS, type ErrorCode } from "../errors/codes.ts";
 import { isBadData, isLocked, isNotMigrated, isUnavailable } from "../errors/database.ts";
-import { ERROR_CODES, type ErrorCode, InturnError } from "../errors/error.ts";
+import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
-
-const STATUS: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
-  key_missing: 401,
-  key_invalid: 401,
-  signature_invalid: 401,
-  scope_missing: 403,
-  source_not_found: 404,
-  event_not_found: 404,
-  event_id_reused: 409,
-  seq_unexpected: 409,
-  host_refused: 421,
-  account_full: 429,
-  rate_exceeded: 429,
-  backlog_full: 503,
-  body_missing: 400,
-  header_invalid: 400,
-  body_incomplete: 400,
-  json_malformed: 400,
-  path_invalid: 400,
-  query_invalid: 400,
-  operation_invalid: 422,
-  origin_refused: 403,
-  form_refused: 403,
-  account_not_found: 404,
-  account_running: 409,
-  account_idle: 409,
-  event_not_dead: 409,
-  event_overtaken: 409,
-  event_not_settled: 409,
-  replay_too_large: 409,
-  route_not_found: 404,
-  method_not_allowed: 405,
-  body_too_large: 413,
-  media_type_unsupported: 415,
-  event_invalid: 422,
-  overloaded: 503,
-  account_locked: 503,
-  worker_not_ready: 503,
-  database_not_migrated: 503,
-  database_unavailable: 503,
-};
 
 const TITLE: Partial<Record<ContentfulStatusCode, string>> = {
   400: "Bad Request",
@@ -106,7 +66,7 @@ export function toInturnError(error: unknown): InturnError {
 
 /** The status that tells of a code. */
 export function statusOf(code: ErrorCode): ContentfulStatusCode {
-  return STATUS[code] ?? 500;
+  return ERRORS[code].status ?? 500;
 }
 
 /** A problem document, as the API's description shows it. */
@@ -115,7 +75,7 @@ export const problemSchema = z
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    code: z.enum(ERROR_CODES),
+    code: z.enum(Object.keys(ERRORS) as ErrorCode[]),
     detail: z.string(),
     requestId: z.string(),
     errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),

@@ -2,7 +2,7 @@ import type { HttpBindings } from "@hono/node-server";
 import type { RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Caller, Scope } from "../domain/access.ts";
-import type { ErrorCode } from "../errors/error.ts";
+import type { ErrorCode } from "../errors/codes.ts";
 import type { RequestTrace } from "../trace/request-trace.ts";
 
 /** Who may call an operation: a key with this scope, anybody, or who signs the body. */
