@@ -47,7 +47,9 @@ test(
     );
     for (const file of files) {
       const source = await readFile(`${SOURCES}/${file}`, "utf8");
-      const defined = [...source.matchAll(/\bcreate (?:or replace )?(?:function|view|type) inturn\.(\w+)/g)];
+      const defined = [
+        ...source.matchAll(/\bcreate (?:or replace )?(?:(?:function|view|type) inturn\.|trigger )(\w+)/g),
+      ];
       assert.deepEqual(
         defined.map((match) => match[1]),
         [basename(file, ".sql")],
@@ -62,7 +64,8 @@ test(
   withDatabase(async (db) => {
     const migrated = await db.query(CATALOGUE);
     await dropObjects(db);
-    for (const pattern of ["storage.sql", "append/append_answer.sql"]) await apply(db, pattern);
+    for (const pattern of ["storage.sql", "append/append_answer.sql", "wake/wake_changed.sql"])
+      await apply(db, pattern);
     await apply(db, "*/*.sql");
     await apply(db, "privileges.sql");
     assert.deepEqual(migrated, await db.query(CATALOGUE));
@@ -74,6 +77,7 @@ async function dropObjects(db: TestDatabase): Promise<void> {
     declare
       object text;
     begin
+      drop trigger accounts_wake on inturn.accounts;
       for object in
         select 'view ' || c.oid::regclass from pg_class as c where c.relnamespace = 'inturn'::regnamespace and c.relkind = 'v'
         union all select 'function ' || p.oid::regprocedure from pg_proc as p where p.pronamespace = 'inturn'::regnamespace

@@ -51,8 +51,7 @@ const createSettle = (condition = "") => `
     select i.*, a.state,
       a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
       a.epoch = i.epoch and a.processed_seq = i.seq and not i.keeps_lease as repeated,
-      case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state,
-      a.paused_at is not null as paused
+      case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[])
       as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease)
     join inturn.accounts as a on a.id = i.account_id
@@ -82,13 +81,10 @@ const createSettle = (condition = "") => `
       started_at = least(e.started_at, timestamptz 'epoch' + s.started_us * interval '1 microsecond')
     from settled as s
     where e.account_id = s.account_id and e.seq = s.seq
-  ), woken as materialized (
-    select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
-    from settled as s where s.stored_state = 'scheduled' and not s.paused having count(*) > 0
   )
   select s.account_id as "accountId", s.epoch, s.next_state as state,
     ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
-  from settled as s left join woken on true
+  from settled as s
   union all
   select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
   from held as h where h.repeated`;

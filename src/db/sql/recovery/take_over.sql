@@ -75,11 +75,8 @@ begin
       head_error = case when j.has_head then 'the worker that handled it is gone' end,
       state_since = clock_timestamp(), lease_worker = null
     from judged as j where a.id = j.id
-    returning a.id, a.epoch, a.next_attempt_at, a.paused_at, a.state
-  ), woken as materialized (
-    select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
-    from freed as f where f.state <> 'idle' and f.paused_at is null having count(*) > 0
+    returning a.id
   )
-  select count(*) into taken_over from freed left join woken on true;
+  select count(*) into taken_over from freed;
 end
 $$;
