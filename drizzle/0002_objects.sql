@@ -33,7 +33,7 @@ $$;
 create or replace function inturn.wake_changed() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
--- Whoever changes accounts may have switched it off, and comparing each row with all others takes far longer.
+-- The two tables are joined by a hash. The caller may have switched that off; a loop would compare each row with all others.
 set enable_hashjoin = on
 set enable_nestloop = off
 as $$
@@ -783,6 +783,8 @@ create or replace function inturn.wake(account_ids text[], epochs bigint[], run_
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+-- The trigger that calls it has switched it off; add_jobs looks up each key in an index.
+set enable_nestloop = on
 as $$
 declare
   jobs integer;

@@ -3,7 +3,7 @@
 create or replace function inturn.wake_changed() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
--- Whoever changes accounts may have switched it off, and comparing each row with all others takes far longer.
+-- The two tables are joined by a hash. The caller may have switched that off; a loop would compare each row with all others.
 set enable_hashjoin = on
 set enable_nestloop = off
 as $$
