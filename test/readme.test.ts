@@ -3,7 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { access, glob, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import pg from "pg";
@@ -15,6 +16,7 @@ import { withDatabase } from "./support/database.ts";
 import { startProcess } from "./support/process.ts";
 
 const readme = await readFile("README.md", "utf8");
+const read = async (name: string) => await readFile(`docs/${name}.md`, "utf8");
 
 function blocks(language: string, document = readme): string[] {
   return [...document.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(
@@ -22,8 +24,9 @@ function blocks(language: string, document = readme): string[] {
   );
 }
 
-function rowsOf(heading: string): string[][] {
-  const section = readme.split(`### ${heading}\n`)[1]?.split(/^#/m)[0] ?? "";
+/** The rows of a section's table, or of the whole document's. */
+function rowsOf(document: string, heading?: string): string[][] {
+  const section = heading === undefined ? document : (document.split(`## ${heading}\n`)[1]?.split(/^#/m)[0] ?? "");
   const lines = section.split("\n").filter((line) => line.startsWith("| `"));
   return lines.map((line) =>
     line
@@ -35,19 +38,46 @@ function rowsOf(heading: string): string[][] {
 
 test("every npm script that is mentioned exists, and every command is mentioned", async () => {
   const { scripts } = JSON.parse(await readFile("package.json", "utf8")) as { scripts: Record<string, string> };
-  for (const [, name] of readme.matchAll(/npm run (?:-s )?([a-z:]+)/g))
-    assert.ok(scripts[name ?? ""], `npm run ${name}`);
+  for (const file of ["README.md", ...(await Array.fromAsync(glob("docs/*.md")))]) {
+    const document = await readFile(file, "utf8");
+    for (const [, name] of document.matchAll(/npm run (?:-s )?([a-z:]+)/g))
+      assert.ok(scripts[name ?? ""], `${file}: npm run ${name}`);
+  }
   const commands = createProgram().commands.map((command) => command.name());
   assert.deepEqual(
-    rowsOf("Commands").map(([name]) => name),
+    rowsOf(await read("operating"), "Commands").map(([name]) => name),
     commands,
   );
   for (const command of commands) assert.equal(scripts[command], `node src/cli/main.ts ${command}`);
 });
 
-test("the table of settings is the settings", () => {
+test("the README is short, and every link of the documents leads somewhere", async () => {
+  assert.ok(readme.split("\n").length <= 150);
+  for (const file of ["README.md", "bench/README.md", ...(await Array.fromAsync(glob("docs/*.md")))]) {
+    const document = await readFile(file, "utf8");
+    for (const [, target = ""] of document.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target)) continue;
+      const [path = "", anchor] = target.split("#");
+      const linked = path === "" ? file : join(dirname(file), path);
+      const text = path.endsWith(".png") ? "" : await readFile(linked, "utf8");
+      await access(linked);
+      if (anchor !== undefined) assert.ok(anchorsOf(text).includes(anchor), `${file}: ${target}`);
+    }
+  }
+});
+
+function anchorsOf(document: string): string[] {
+  return [...document.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} -]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+test("the table of settings is the settings", async () => {
   assert.deepEqual(
-    rowsOf("Settings"),
+    rowsOf(await read("settings")),
     describeSettings().map(({ variable, default: value, description }) => [variable, value, description]),
   );
 });
@@ -57,8 +87,11 @@ test(
   withDatabase(async (db) => {
     const client = new pg.Client({ connectionString: db.url });
     await client.connect();
-    const sql = blocks("sql");
-    assert.equal(sql.length, 3);
+    const [asking = "", ...none] = blocks("sql");
+    assert.deepEqual(none, []);
+    const [appending = "", viewing = "", operating = "", ...more] = blocks("sql", await read("sql"));
+    assert.deepEqual(more, []);
+    const sql = [asking, appending, viewing, operating];
     for (const text of sql) await client.query(text);
     await client.end();
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [

@@ -12,7 +12,7 @@ const wholeNumber = (least: number, most: number) => z.coerce.number().int().min
 /**
  * Name, meaning and limits of every setting. Units stand last in the name.
  *
- * The value is how the environment spells it; the description is what `--help` and the README say.
+ * The value is how the environment spells it; the description is what `--help` and docs/settings.md say.
  */
 const SETTINGS = {
   databaseUrl: {
