@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { claimAccounts } from "../src/db/claim.ts";
-import { readNextEvents, readPages } from "../src/db/events.ts";
+import { readBatches, readNextEvents } from "../src/db/events.ts";
 import { giveBackLeases } from "../src/db/give-back.ts";
 import { findLockedAccounts } from "../src/db/locked.ts";
 import { findPage, listAccounts, readPage, readProcessedSeqs } from "../src/db/pages.ts";
@@ -109,7 +109,7 @@ test(
       claim: [(d) => claimAccounts(d, workerId, named("scheduled", 30_000)), 4 * batch, 0, 0],
       read: [
         (d) =>
-          readPages(
+          readBatches(
             d,
             running.map(({ accountId }) => ({ accountId, afterSeq: 1 })),
             { bytesMax: 1_000 },

@@ -6,6 +6,7 @@ import { readSettings } from "../src/config/settings.ts";
 import { openDatabase } from "../src/db/pool.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
+import { listen } from "../src/service/listen.ts";
 import { createTestApp } from "./support/app.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";
@@ -366,8 +367,8 @@ test(
 test(
   "more connections than there may be are closed at once, and those that are there go on",
   withDatabase(async (db) => {
-    const settings = readSettings({ PORT: "0", INTURN_CONNECTIONS_MAX: "2" });
-    const api = await startApi({ settings, databaseUrl: db.url, log });
+    const { fetch } = createTestApp(db.database);
+    const api = await listen({ fetch, host: "127.0.0.1", port: 0, connectionsMax: 2, log });
     const port = Number(new URL(api.url).port);
     const open = async () =>
       await new Promise<{ ask: () => Promise<string>; end: () => void }>((resolve) => {

@@ -17,7 +17,7 @@ import { sliceMember } from "../src/http/json-text.ts";
 import { RateLimits } from "../src/http/rate-limits.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
-import { createTestApp } from "./support/app.ts";
+import { createTestApp, LIMITS } from "./support/app.ts";
 import { NO_CAPS } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";
@@ -192,7 +192,7 @@ test(
 test(
   "lines are answered line by line, and the stream ends at the first that is not stored",
   withDatabase(async (db) => {
-    const app = createTestApp(db.database, { limits: { ...readSettings({}), batchEventsMax: 3 } });
+    const app = createTestApp(db.database, { limits: { ...LIMITS, batchEventsMax: 3 } });
     const line = (accountId: string, data: unknown, id?: string) => JSON.stringify({ accountId, data, id });
     const good = [line("a", 1), "", line("b", 1, "i"), line("a", 2), line("a", 3), line("b", 1, "i")];
     const ok = (n: number, accountId: string, seq: number, duplicate = false) => ({
@@ -230,7 +230,7 @@ test(
 test(
   "a line may be as long as a body; a longer one ends the stream, and what stood before it is stored",
   withDatabase(async (db) => {
-    const app = createTestApp(db.database, { limits: { ...readSettings({}), bodyBytesMax: 200_000 } });
+    const app = createTestApp(db.database, { limits: { ...LIMITS, bodyBytesMax: 200_000 } });
     const send = async (...lengths: number[]) => {
       const lines = lengths.map((length) => `{"accountId":"a","data":"${"x".repeat(length)}"}\n`).join("");
       const stream = new ReadableStream({
@@ -293,7 +293,7 @@ test(
 test(
   "lines whose answers nobody reads take their sender's memory; the stream that finds none left says so and ends",
   withDatabase(async (db) => {
-    const limits = { ...readSettings({}), bodyBytesMax: 250_000 };
+    const limits = { ...LIMITS, bodyBytesMax: 250_000 };
     const log = createLog({ level: "silent", name: "test" });
     const access = createAccess({ database: db.database, environmentKeys: [] });
     const appender = createAppender(db.database, NO_CAPS);
@@ -428,7 +428,7 @@ test(
       append: async (events: Parameters<typeof real.append>[0]) =>
         isStuck ? await never.promise : await real.append(events),
     };
-    const app = createTestApp(db.database, { appender, limits: { ...readSettings({}), bodyBytesMax: 67_108_864 } });
+    const app = createTestApp(db.database, { appender, limits: { ...LIMITS, bodyBytesMax: 67_108_864 } });
     const body = JSON.stringify({ accountId: "a", data: "x".repeat(60 * 1_048_576) });
     const headers = { ...JSON_TYPE, "content-length": String(body.length) };
     const send = async () => await app.request("/v1/events", { method: "POST", body, headers });

@@ -85,7 +85,7 @@ test("whoever waits behind one that is stopped goes on", async () => {
 });
 
 test(
-  "a page is as large as its account's part of the memory, by the size of the text and not as it is stored",
+  "a batch is as large as its account's part of the memory, by the size of the text and not as it is stored",
   withDatabase(async (db) => {
     const readAhead = createReadAhead(db, { bytesMax: 2 * MEGABYTE, concurrency: 10 });
     for (let i = 0; i < 4; i++) await appendData(db, ["packed"], textOf(40_000));
@@ -95,8 +95,8 @@ test(
     assert.ok((stored?.size ?? 0) < 2_000, "it packs well");
     assert.equal(stored?.bytes, 4 * 40_002);
     const sizes = async () => {
-      const page = await readAhead.read({ accountId: "packed", afterSeq: 0 }, []);
-      return page?.events.map(({ seq, bytes }) => [seq, bytes]);
+      const batch = await readAhead.read({ accountId: "packed", afterSeq: 0 }, []);
+      return batch?.events.map(({ seq, bytes }) => [seq, bytes]);
     };
     const both = [1, 2].map((seq) => [seq, 40_002]);
     assert.deepEqual(await sizes(), both);
@@ -115,10 +115,10 @@ test(
     const order: string[] = [];
     const inHand: EventsInHand[] = [];
     const reads = accountIds.map(async (accountId) => {
-      const page = await readAhead.read({ accountId, afterSeq: 0 }, []);
-      assert.equal(page?.events[0]?.bytes, MEGABYTE - 98);
+      const batch = await readAhead.read({ accountId, afterSeq: 0 }, []);
+      assert.equal(batch?.events[0]?.bytes, MEGABYTE - 98);
       order.push(accountId);
-      if (page !== undefined) inHand.push(page);
+      if (batch !== undefined) inHand.push(batch);
     });
     for (let done = 0; done < accountIds.length; done += 2) {
       await until("two large events are in memory", () => inHand.length === 2);
@@ -128,7 +128,7 @@ test(
         [1, 2],
       );
       assert.equal(inHand.length, 2, "no third large event is read");
-      for (const page of inHand.splice(0)) page.release();
+      for (const batch of inHand.splice(0)) batch.release();
     }
     await Promise.all(reads);
     assert.deepEqual(order, accountIds);

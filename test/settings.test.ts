@@ -24,13 +24,9 @@ test("without any variable the defaults hold", () => {
     backoffMsMax: 600_000,
     handlerTimeoutMs: 300_000,
     shutdownMs: 8_000,
-    batchEventsMax: 2_000,
     bodyBytesMax: 8_388_608,
-    dataDepthMax: 100,
-    idLengthMax: 250,
     accountPendingMax: 100_000,
     pendingMax: 10_000_000,
-    connectionsMax: 2_000,
     keepDays: 0,
     logLevel: "info",
   });

@@ -1,5 +1,5 @@
 /**
- * The rules of the house, so that nobody has to remember them.
+ * The rules of this code, checked.
  */
 import assert from "node:assert/strict";
 import { glob, readFile } from "node:fs/promises";
@@ -85,5 +85,16 @@ test("nothing is left to do, nothing is switched off, and no state lives in a mo
   for (const [file, source] of await readSources()) {
     assert.doesNotMatch(source, /\bTODO\b|\bFIXME\b|@ts-ignore|@ts-expect-error|oxlint-disable/, file);
     assert.doesNotMatch(source, /^(?:export )?(?:let|var) /m, `${file} has a variable at module level`);
+  }
+});
+
+test("words that the glossary replaced are gone from code, SQL and docs", async () => {
+  const files = await Array.fromAsync(glob("{src,docs,bench,drizzle}/**/*.{ts,sql,md}"));
+  for (const file of [...files, "README.md"]) {
+    const text = await readFile(file, "utf8");
+    assert.doesNotMatch(text, /\b(?:doors?|house|strays?|bury|buried|the forgotten)\b/i, file);
+    // A page is what a person looks at; what a worker reads is a batch.
+    if (/^src\/(?:engine\/(?:turn|ledger|read-ahead|holding)|worker\/)/.test(file))
+      assert.doesNotMatch(text, /\bpages?\b/i, file);
   }
 });

@@ -35,7 +35,7 @@ export function createAccountsCommand(): Command {
         listUrgentAccounts(database, wanted),
       );
       if (json === true) return print(JSON.stringify(accounts));
-      if (accounts.length === 0) return print("No account is like that.");
+      if (accounts.length === 0) return print("No account matches.");
       printTable(
         ["ACCOUNT", "STATE", "SINCE", "WAITING", "OLDEST", "ATTEMPTS", "DEAD", "EVENTS", "ERROR"],
         accounts.map((account) => [

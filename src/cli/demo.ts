@@ -52,7 +52,7 @@ async function demo(flags: DemoFlags): Promise<void> {
   const settings = { ...readSettings(environment, { handlerMs, concurrency }), handler: undefined };
   const signal = listenForStop();
   const database = await useDatabase({ settings, migrate: true, say });
-  const progress = createProgress("processed");
+  const progress = createProgress("settled");
   try {
     const report = await runDemo({
       ...workload,
@@ -64,8 +64,8 @@ async function demo(flags: DemoFlags): Promise<void> {
         if (phase === "stopping") progress.stop();
         else say(phase);
       },
-      onProgress: ({ received, processed }) =>
-        progress.update(processed, flags.events, `${formatNumber(received)} received`),
+      onProgress: ({ received, settled }) =>
+        progress.update(settled, flags.events, `${formatNumber(received)} received`),
     });
     if (json === true) print(JSON.stringify(report));
     else printReport(report, handlerMs);

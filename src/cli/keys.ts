@@ -3,7 +3,7 @@ import { readSettings } from "../config/settings.ts";
 import { insertApiKey, listApiKeys, revokeApiKey } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
 import { SCOPES, type Scope } from "../domain/access.ts";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
@@ -64,7 +64,7 @@ function createCreateCommand(): Command {
     .description("create a key and print it, once: it is not kept")
     .requiredOption("--name <name>", "whose key it is; recorded with what they do", parseLine(NAME_LENGTH_MAX))
     .option("--scope <scopes>", `what it may do: ${SCOPES.join(", ")}, separated by commas`, parseScopes, [...SCOPES])
-    .option("--account-prefix <text>", "only accounts whose id begins with this", parseLine(ACCOUNT_ID_LENGTH_MAX))
+    .option("--account-prefix <text>", "only accounts whose id begins with this", parseLine(ID_LENGTH_MAX))
     .addOption(
       wholeNumberOption("--events-per-second <number>", "how many events it may send to one server in a second", {
         least: 1,

@@ -7,7 +7,7 @@ import { print, say } from "./output.ts";
 /** `migrate`: brings the database to this version. */
 export function createMigrateCommand(): Command {
   return new Command("migrate")
-    .description("bring the database to this version: our tables, views and doors, and graphile-worker's schema")
+    .description("bring the database to this version: our tables, functions and views, and graphile-worker's schema")
     .addOption(jsonOption())
     .action(async (flags: { json?: boolean }) => {
       const database = await useDatabase({ settings: readSettings(process.env), migrate: true, say });

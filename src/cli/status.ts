@@ -47,7 +47,7 @@ function printStatus(status: Status, isRedrawn: boolean): void {
   if (isRedrawn) process.stdout.write(CLEAR);
   printFacts([
     ["received", `${formatNumber(status.receivedPerSecond)}/s, ${formatNumber(status.received)} ever`],
-    ["processed", `${formatNumber(status.processedPerSecond)}/s`],
+    ["settled", `${formatNumber(status.settledPerSecond)}/s`],
     ["backlog", `${formatNumber(status.backlog)} events`],
     ["oldest pending", oldestPendingSeconds === null ? "none" : formatDuration(oldestPendingSeconds * 1_000)],
     ["wait", waitMs === null ? "–" : `p50 ${formatDuration(waitMs.p50)}, p95 ${formatDuration(waitMs.p95)}`],

@@ -2,7 +2,6 @@
  * The settings, read once from the environment: the only reader of it. A command's flags win over the environment.
  */
 import * as z from "zod";
-import { ACCOUNT_ID_LENGTH_MAX, APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
@@ -117,25 +116,10 @@ const SETTINGS = {
     schema: wholeNumber(0, 600_000).default(8_000),
     description: "how long a worker told to stop waits for the events it is handling, in ms",
   },
-  batchEventsMax: {
-    variable: "INTURN_BATCH_EVENTS_MAX",
-    schema: wholeNumber(1, 10_000).default(APPEND_EVENTS_MAX),
-    description: "how many events one request may carry",
-  },
   bodyBytesMax: {
     variable: "INTURN_BODY_BYTES_MAX",
     schema: wholeNumber(1_024, 67_108_864).default(8_388_608),
     description: "how many bytes a request body may have, and a line of NDJSON",
-  },
-  dataDepthMax: {
-    variable: "INTURN_DATA_DEPTH_MAX",
-    schema: wholeNumber(1, 1_000).default(100),
-    description: "how deep an event's data may be nested",
-  },
-  idLengthMax: {
-    variable: "INTURN_ID_LENGTH_MAX",
-    schema: wholeNumber(1, ACCOUNT_ID_LENGTH_MAX).default(ACCOUNT_ID_LENGTH_MAX),
-    description: "how many characters an account's and an event's id may have",
   },
   accountPendingMax: {
     variable: "INTURN_ACCOUNT_PENDING_MAX",
@@ -146,11 +130,6 @@ const SETTINGS = {
     variable: "INTURN_PENDING_MAX",
     schema: wholeNumber(1, 1_000_000_000_000).default(10_000_000),
     description: "how many events may wait in total, looked up about once a second; more are refused (503)",
-  },
-  connectionsMax: {
-    variable: "INTURN_CONNECTIONS_MAX",
-    schema: wholeNumber(1, 100_000).default(2_000),
-    description: "how many HTTP connections one server takes; more are closed at once",
   },
   keepDays: {
     variable: "INTURN_KEEP_DAYS",

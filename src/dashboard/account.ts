@@ -8,7 +8,7 @@ import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import { InturnError } from "../errors/error.ts";
 import { count, timeOfDay } from "./format.ts";
@@ -41,7 +41,7 @@ const DATA_LENGTH_MAX = { row: 90, all: 20_000 };
 export function createAccountPage(database: Database): DashboardPage {
   return lookAt("/accounts/:id", async (c) => {
     const accountId = c.req.param("id") ?? "";
-    const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
+    const account = accountId.length > ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
     if (account === undefined) {
       throw new InturnError("account_not_found", "There is no such account: it never had an event.");
     }

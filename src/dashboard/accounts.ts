@@ -6,7 +6,7 @@ import type { Database } from "../db/pool.ts";
 import type { ShownState } from "../db/pulse.ts";
 import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/urgency.ts";
 import { formatDuration } from "../domain/duration.ts";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { ago, count } from "./format.ts";
 import {
   accountPath,
@@ -67,7 +67,7 @@ function readWanted(c: PageContext): Wanted {
   const page = Number(/^\d{1,3}$/.exec(c.req.query("page") ?? "")?.[0] ?? 1);
   return {
     states: state !== undefined && SHOWN_STATES.includes(state) ? [state] : [],
-    prefix: (c.req.query("search") ?? "").slice(0, ACCOUNT_ID_LENGTH_MAX),
+    prefix: (c.req.query("search") ?? "").slice(0, ID_LENGTH_MAX),
     sort: sort !== undefined && Object.hasOwn(SORTS, sort) ? sort : "urgency",
     page: Math.min(Math.max(1, page), PAGES_MAX),
   };
@@ -76,7 +76,7 @@ function readWanted(c: PageContext): Wanted {
 function filters(c: PageContext, wanted: Wanted): Markup {
   const selected = (is: boolean) => (is ? html`selected` : "");
   return html`<form class="filters" action="${c.get("basePath")}/accounts" hx-get="${c.get("basePath")}/accounts" hx-trigger="input delay:250ms, submit" hx-select="#fresh" hx-target="#fresh" hx-swap="outerMorph" hx-push-url="true">
-<input type="search" name="search" value="${wanted.prefix}" maxlength="${ACCOUNT_ID_LENGTH_MAX}" placeholder="Account begins with…" aria-label="Account begins with">
+<input type="search" name="search" value="${wanted.prefix}" maxlength="${ID_LENGTH_MAX}" placeholder="Account begins with…" aria-label="Account begins with">
 <select name="state" aria-label="State"><option value="">any state</option>${SHOWN_STATES.map(
     (state) => html`<option ${selected(wanted.states.includes(state))}>${state}</option>`,
   )}</select>
@@ -88,7 +88,7 @@ function filters(c: PageContext, wanted: Wanted): Markup {
 }
 
 function accountsTable(c: PageContext, accounts: readonly UrgentAccount[]): Markup {
-  if (accounts.length === 0) return html`<p class="card">No account is like that.</p>`;
+  if (accounts.length === 0) return html`<p class="card">No account matches.</p>`;
   const columns = [
     { label: "Account" },
     { label: "State" },

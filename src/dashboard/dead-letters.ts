@@ -1,7 +1,7 @@
 import { html } from "hono/html";
 import { DEAD_LETTERS_OF_ACCOUNT_MAX, type DeadLetter, listDeadLetters } from "../db/dead-letters.ts";
 import type { Database } from "../db/pool.ts";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { timeOfDay } from "./format.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
 import { accountPath, type DashboardPage, lookAt, type Markup, type PageContext, showPage, table } from "./view.ts";
@@ -11,7 +11,7 @@ const ACCOUNTS_PER_PAGE = 50;
 /** What was set aside and waits for a decision. */
 export function createDeadLettersPage(database: Database): DashboardPage {
   return lookAt("/dead-letters", async (c) => {
-    const afterAccountId = (c.req.query("after") ?? "").slice(0, ACCOUNT_ID_LENGTH_MAX);
+    const afterAccountId = (c.req.query("after") ?? "").slice(0, ID_LENGTH_MAX);
     const letters = await listDeadLetters(database, { afterAccountId, accountsMax: ACCOUNTS_PER_PAGE });
     const accountIds = [...new Set(letters.map(({ accountId }) => accountId))];
     const last = accountIds.length === ACCOUNTS_PER_PAGE ? accountIds.at(-1) : undefined;

@@ -15,7 +15,7 @@ import { workersTable } from "./workers.ts";
 const ATTENTION_MAX = 10;
 const WORKERS_MAX = 20;
 
-/** `[second, received per second, processed per second, backlog, p50 of the wait in ms, p95]` */
+/** `[second, received per second, settled per second, backlog, p50 of the wait in ms, p95]` */
 type Point = readonly [number, number, number, number, number | null, number | null];
 
 /** The two live parts of the page; the charts between them move by themselves. */
@@ -89,7 +89,7 @@ function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerA
   const { waitMs, oldestPendingSeconds } = pulse;
   const facts: [string, string | Markup][] = [
     ["Received per second", point === undefined ? "–" : count(point[1])],
-    ["Processed per second", point === undefined ? "–" : count(point[2])],
+    ["Settled per second", point === undefined ? "–" : count(point[2])],
     ["Backlog", html`${count(pulse.backlog)} <small>events</small>`],
     ["Oldest pending", oldestPendingSeconds === null ? "none" : formatDuration(oldestPendingSeconds * 1_000)],
     [

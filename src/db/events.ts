@@ -2,21 +2,21 @@ import type { StoredEvent } from "../domain/event.ts";
 import type { Database } from "./pool.ts";
 
 /** Which events of an account to read. */
-export interface PageRequest {
+export interface BatchRequest {
   readonly accountId: string;
   readonly afterSeq: number;
 }
 
 /** The next events of an account, in seq order. */
-export interface Page {
-  /** Empty when there is nothing after the seq, or when the next event alone is larger than a page may be. */
+export interface Batch {
+  /** Empty when there is nothing after the seq, or when the next event alone is larger than a batch may be. */
   readonly events: readonly StoredEvent[];
-  /** The size of an event that is too large for a page; 0 when there is none. */
+  /** The size of an event that is too large for a batch; 0 when there is none. */
   readonly nextBytes: number;
 }
 
 /** The most events of one account that a worker keeps in memory. */
-const PAGE_EVENTS_MAX = 50;
+const BATCH_EVENTS_MAX = 50;
 
 /** How large an event is as text, in a statement; an event of an earlier version does not say, and is unpacked for it. */
 export const BYTES = "coalesce(e.bytes, octet_length(e.data::text) + coalesce(octet_length(e.metadata::text), 0))";
@@ -27,7 +27,7 @@ const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type,
 const READ_PAGES = {
   name: "inturn_read_pages",
   text: `
-    select page.*
+    select batch.*
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, after_seq)
     cross join lateral (
       select ${COLUMNS}, e.bytes, case when e.bytes <= $3 then e.data::text end as data,
@@ -38,35 +38,35 @@ const READ_PAGES = {
           select e.account_id, e.seq, e.event_id, e.type, e.data, e.metadata, e.occurred_at, e.received_at, ${BYTES} as bytes
           from inturn.events as e
           where e.account_id = wanted.account_id and e.seq > wanted.after_seq
-          order by e.seq limit ${PAGE_EVENTS_MAX}
+          order by e.seq limit ${BATCH_EVENTS_MAX}
         ) as n
       ) as e
       where e.bytes_so_far <= $3 or e.bytes_so_far = e.bytes
       order by e.seq
-    ) as page`,
+    ) as batch`,
 };
 
 /**
- * Reads the next events of several accounts, for each request a page.
+ * Reads the next events of several accounts, for each request a batch.
  *
- * @param options.bytesMax of one page: data and metadata, as text
+ * @param options.bytesMax of one batch: data and metadata, as text
  */
-export async function readPages(
+export async function readBatches(
   database: Database,
-  requests: readonly PageRequest[],
+  requests: readonly BatchRequest[],
   options: { bytesMax: number },
-): Promise<Page[]> {
+): Promise<Batch[]> {
   const { bytesMax } = options;
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq), bytesMax];
   const { rows } = await database.query<StoredEvent>({ ...READ_PAGES, values });
-  const pages = new Map<string, { events: StoredEvent[]; nextBytes: number }>();
+  const batches = new Map<string, { events: StoredEvent[]; nextBytes: number }>();
   for (const event of rows) {
-    const page = pages.get(event.accountId) ?? { events: [], nextBytes: 0 };
-    if (event.bytes <= bytesMax) page.events.push(event);
-    else page.nextBytes = event.bytes;
-    pages.set(event.accountId, page);
+    const batch = batches.get(event.accountId) ?? { events: [], nextBytes: 0 };
+    if (event.bytes <= bytesMax) batch.events.push(event);
+    else batch.nextBytes = event.bytes;
+    batches.set(event.accountId, batch);
   }
-  return requests.map(({ accountId }) => pages.get(accountId) ?? { events: [], nextBytes: 0 });
+  return requests.map(({ accountId }) => batches.get(accountId) ?? { events: [], nextBytes: 0 });
 }
 
 const READ_EVENTS = {
@@ -80,7 +80,7 @@ const READ_EVENTS = {
 /** Reads the event after each of these seqs, whatever its size; undefined where there is none. */
 export async function readNextEvents(
   database: Database,
-  requests: readonly PageRequest[],
+  requests: readonly BatchRequest[],
 ): Promise<(StoredEvent | undefined)[]> {
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq + 1)];
   const { rows } = await database.query<StoredEvent>({ ...READ_EVENTS, values });

@@ -3,16 +3,16 @@ import type { Database, Queryable } from "./pool.ts";
 /** How far the whole system is. */
 export interface Progress {
   readonly received: number;
-  readonly processed: number;
+  readonly settled: number;
 }
 
 /** Counts over the account rows: cheap enough to ask twice a second while everything runs. */
 export async function readProgress(database: Database): Promise<Progress> {
   const { rows } = await database.query<Progress>(
-    `select coalesce(sum(last_seq), 0)::bigint as received, coalesce(sum(processed_seq), 0)::bigint as processed
+    `select coalesce(sum(last_seq), 0)::bigint as received, coalesce(sum(processed_seq), 0)::bigint as settled
      from inturn.accounts`,
   );
-  return rows[0] ?? { received: 0, processed: 0 };
+  return rows[0] ?? { received: 0, settled: 0 };
 }
 
 /** How many events wait. Reads the rows of the accounts that are not idle: the others have nothing that waits. */

@@ -62,8 +62,8 @@ const UNPARK = {
 /** What a pass of the reconciler looks for. */
 export interface ReconcileOptions {
   /**
-   * Whether workers that seem gone are taken off the list. Who has just come back from being cut off itself must not judge:
-   * the others may be on their way back too.
+   * Whether workers that seem gone are deleted. A worker that was cut off itself a moment ago must not do that: the others
+   * may be reconnecting too.
    */
   readonly judges: boolean;
   /** Whether orphaned accounts are looked for although no worker was found gone just now; true unless told. */

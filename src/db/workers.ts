@@ -78,7 +78,7 @@ export interface WorkerAtWork extends WorkerIdentity {
   readonly leaseSecondsLeft: number;
 }
 
-/** The workers, the one that started first first, at most `limit`. */
+/** The workers, oldest first, at most `limit`. */
 export async function listWorkers(database: Database, limit: number): Promise<WorkerAtWork[]> {
   const { rows } = await database.query<WorkerAtWork>(
     `with load as (

@@ -1,8 +1,11 @@
 /** The most events that one request, and one append, may carry. One append holds the rows of its accounts until it commits. */
 export const APPEND_EVENTS_MAX = 2_000;
 
-/** Characters of an account id. Its job key must fit graphile-worker's 512, its index entry PostgreSQL's 2,704 bytes. */
-export const ACCOUNT_ID_LENGTH_MAX = 250;
+/** Characters of an account's or an event's id. The job key of an account must fit graphile-worker's 512, its index entry PostgreSQL's 2,704 bytes. */
+export const ID_LENGTH_MAX = 250;
+
+/** How deep an event's data may be nested: handlers in any language can parse that much without special care. */
+export const DATA_DEPTH_MAX = 100;
 
 /** Characters of an event type. */
 export const EVENT_TYPE_LENGTH_MAX = 200;

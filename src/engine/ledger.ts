@@ -3,7 +3,7 @@
  * one statement of each kind (group commit), so a thousand accounts cost a handful of round trips.
  */
 import { type Claimed, claimAccounts } from "../db/claim.ts";
-import type { PageRequest } from "../db/events.ts";
+import type { BatchRequest } from "../db/events.ts";
 import { type GiveBack, giveBackLeases } from "../db/give-back.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
@@ -24,7 +24,7 @@ import { untilAvailable } from "./until-available.ts";
 export interface Ledger {
   claim(accountId: string): Promise<Claimed | undefined>;
   /** The next events after a seq; undefined when there is no room for them in memory, or a signal has ended the wait. */
-  read(request: PageRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined>;
+  read(request: BatchRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined>;
   /** Records that a handler is about to be called; false when the lease is lost. */
   recordStart(start: Start): Promise<boolean>;
   settle(settlement: Settlement): Promise<Settled | undefined>;

@@ -1,10 +1,10 @@
 /**
- * Reading events ahead of their handlers, within a number of bytes for the whole process. Half of it is for pages: each
- * account in hand has a part of it, so nobody waits. An event that is too large for a page takes its memory from the other half
+ * Reading events ahead of their handlers, within a number of bytes for the whole process. Half of it is for batches: each
+ * account in hand has a part of it, so nobody waits. An event that is too large for a batch takes its memory from the other half
  * before it is read, and gives it back when its handler has ended.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Page, type PageRequest, readNextEvents, readPages } from "../db/events.ts";
+import { type Batch, type BatchRequest, readBatches, readNextEvents } from "../db/events.ts";
 import type { Database } from "../db/pool.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { isUnavailable } from "../errors/database.ts";
@@ -17,8 +17,8 @@ import { untilAvailable } from "./until-available.ts";
 /** Accounts in one statement of a turn; the row locks that it takes are held until it commits. */
 export const BATCH_ACCOUNTS_MAX = 500;
 
-/** The most bytes of a page, however much memory there is. */
-const PAGE_BYTES_MAX = 262_144;
+/** The most bytes of a batch, however much memory there is. */
+const BATCH_BYTES_MAX = 262_144;
 
 /** Large events that one statement reads together, in bytes; a larger one is read alone. */
 const STATEMENT_BYTES_MAX = 4_194_304;
@@ -49,12 +49,12 @@ export interface EventsInHand {
   release(): void;
 }
 
-interface LargeRequest extends PageRequest {
+interface LargeRequest extends BatchRequest {
   readonly bytes: number;
 }
 
 /** Reading takes no locks. */
-const NO_LOCKS: DetourOptions<PageRequest> = {
+const NO_LOCKS: DetourOptions<BatchRequest> = {
   isLocked: () => false,
   accountsOf: () => [],
   findLocked: () => Promise.resolve(new Set()),
@@ -65,9 +65,9 @@ const NO_LOCKS: DetourOptions<PageRequest> = {
 /** Reads the events of all accounts in hand. */
 export class ReadAhead {
   readonly #options: ReadAheadOptions;
-  readonly #pageLimits: { bytesMax: number };
+  readonly #batchLimits: { bytesMax: number };
   readonly #memory: Memory;
-  readonly #pages: GroupCommit<PageRequest, Page>;
+  readonly #batches: GroupCommit<BatchRequest, Batch>;
   readonly #large: GroupCommit<LargeRequest, StoredEvent | undefined>;
   #nextLargeMs = 0;
   #lastAlone: Promise<unknown> = Promise.resolve();
@@ -77,15 +77,15 @@ export class ReadAhead {
   constructor(options: ReadAheadOptions) {
     const { database, bytesMax, concurrency } = options;
     this.#options = options;
-    this.#pageLimits = { bytesMax: Math.min(PAGE_BYTES_MAX, Math.floor(bytesMax / 2 / concurrency)) };
+    this.#batchLimits = { bytesMax: Math.min(BATCH_BYTES_MAX, Math.floor(bytesMax / 2 / concurrency)) };
     const waitingMax = Math.max(1, Math.floor(WAITING_SHARE * concurrency));
     this.#memory = new Memory({ bytesMax: bytesMax / 2, waitingMax });
     // Whatever fails but the database as a whole is the fault of one account's data.
     const batches = { isItemsFault: (error: unknown) => !isUnavailable(error), detour: NO_LOCKS };
-    this.#pages = new GroupCommit({
+    this.#batches = new GroupCommit({
       ...batches,
       weightMax: BATCH_ACCOUNTS_MAX,
-      commit: (requests) => readPages(database, requests, this.#pageLimits),
+      commit: (requests) => readBatches(database, requests, this.#batchLimits),
     });
     this.#large = new GroupCommit<LargeRequest, StoredEvent | undefined>({
       ...batches,
@@ -101,7 +101,7 @@ export class ReadAhead {
    * @param signals end the wait
    * @returns undefined when there is no room for them, or a signal has ended the wait
    */
-  async read(request: PageRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined> {
+  async read(request: BatchRequest, signals: readonly AbortSignal[]): Promise<EventsInHand | undefined> {
     return await untilAvailable(this.#options.hopeless, async (failure) => {
       const isAlone = failure !== undefined;
       if (isAlone) {
@@ -115,14 +115,14 @@ export class ReadAhead {
   }
 
   async #read(
-    request: PageRequest,
+    request: BatchRequest,
     how: { isAlone: boolean; signals: readonly AbortSignal[] },
   ): Promise<EventsInHand | undefined> {
     const { database } = this.#options;
-    const [page] = how.isAlone
-      ? await this.#alone(() => readPages(database, [request], this.#pageLimits))
-      : [await this.#pages.submit(request)];
-    const { events = [], nextBytes: bytes = 0 } = page ?? {};
+    const [batch] = how.isAlone
+      ? await this.#alone(() => readBatches(database, [request], this.#batchLimits))
+      : [await this.#batches.submit(request)];
+    const { events = [], nextBytes: bytes = 0 } = batch ?? {};
     if (bytes === 0) return { events, release: () => undefined };
     if (!(await this.#memory.take(bytes, how.signals))) {
       this.#tellOfMemory(request, bytes);
@@ -159,7 +159,7 @@ export class ReadAhead {
   }
 
   /** Once, until all goes well again: a database that is away fails every read. */
-  #tellOfFailure(error: unknown, { accountId }: PageRequest): void {
+  #tellOfFailure(error: unknown, { accountId }: BatchRequest): void {
     const level = this.#isFailing ? "debug" : "warn";
     this.#isFailing = true;
     this.#options.log[level](
@@ -168,7 +168,7 @@ export class ReadAhead {
     );
   }
 
-  #tellOfMemory({ accountId, afterSeq }: PageRequest, bytes: number): void {
+  #tellOfMemory({ accountId, afterSeq }: BatchRequest, bytes: number): void {
     if (performance.now() - this.#toldOfMemoryMs < TELL_AGAIN_MS) return;
     this.#toldOfMemoryMs = performance.now();
     const event = { accountId, seq: afterSeq + 1, bytes };

@@ -63,21 +63,21 @@ async function listening(turn: Turn, work: Promise<void>): Promise<void> {
   }
 }
 
-/** Page by page, until a step ends the turn. A running account always has an event left: the settle of the last one ends the turn. */
+/** Batch by batch, until a step ends the turn. A running account always has an event left: the settle of the last one ends the turn. */
 async function handleInOrder(turn: Turn): Promise<void> {
   const { accountId } = turn.lease;
   for (let processedSeq = turn.lease.processedSeq; ; ) {
-    const page = await turn.ledger.read({ accountId, afterSeq: processedSeq }, [turn.stopping, turn.interrupted]);
-    if (page === undefined) return await (mustEnd(turn) ? giveBack(turn, null) : restForMemory(turn));
+    const batch = await turn.ledger.read({ accountId, afterSeq: processedSeq }, [turn.stopping, turn.interrupted]);
+    if (batch === undefined) return await (mustEnd(turn) ? giveBack(turn, null) : restForMemory(turn));
     try {
-      assert(page.events.length > 0, `account ${accountId} runs, but has no event after seq ${processedSeq}`);
-      for (const event of page.events) {
+      assert(batch.events.length > 0, `account ${accountId} runs, but has no event after seq ${processedSeq}`);
+      for (const event of batch.events) {
         assert(event.seq === processedSeq + 1, `account ${accountId} lacks seq ${processedSeq + 1}`);
         if (!(await handleNext(turn, event))) return;
         processedSeq = event.seq;
       }
     } finally {
-      page.release();
+      batch.release();
     }
   }
 }

@@ -6,7 +6,7 @@ import { type AccountPlace, listAccounts } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { ACCOUNT_STATES } from "../domain/account.ts";
-import { ACCOUNT_ID_LENGTH_MAX } from "../domain/event.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 import { accountNotFound, requireReach } from "./access.ts";
 import { checkQuery, limitSchema, toRfc3339 } from "./query.ts";
@@ -27,7 +27,7 @@ const querySchema = z.strictObject({
       description: `Any of these, separated by commas: ${STATES.join(", ")}.`,
       example: "blocked",
     }),
-  search: z.string().max(ACCOUNT_ID_LENGTH_MAX).default("").openapi({ description: "What the ids begin with." }),
+  search: z.string().max(ID_LENGTH_MAX).default("").openapi({ description: "What the ids begin with." }),
   sort: z.enum(SORTS).default("id").openapi({
     description: "By id, or with the most waiting events first; then only accounts that have any are listed.",
   }),
@@ -116,7 +116,7 @@ async function getAccounts(c: ApiContext, database: Database): Promise<Response>
 export async function requireAccount(c: ApiContext, database: Database): Promise<AccountResult> {
   const accountId = c.req.param("id") ?? "";
   requireReach(c, accountId);
-  const account = accountId.length > ACCOUNT_ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
+  const account = accountId.length > ID_LENGTH_MAX ? undefined : await findAccount(database, accountId);
   if (account === undefined) throw accountNotFound(accountId);
   return account;
 }
@@ -133,7 +133,7 @@ function toAnswer(account: AccountResult): AccountResult {
 
 const cursorSchema = z.strictObject({
   sort: z.enum(SORTS),
-  accountId: z.string().max(ACCOUNT_ID_LENGTH_MAX),
+  accountId: z.string().max(ID_LENGTH_MAX),
   pending: z.int().min(0),
 });
 

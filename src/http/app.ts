@@ -1,5 +1,5 @@
 /**
- * The HTTP API. It knows the database's doors and views, and nothing of workers.
+ * The HTTP API. It knows the database's functions and views, and nothing of workers.
  */
 import { randomUUID } from "node:crypto";
 import { Hono } from "hono";

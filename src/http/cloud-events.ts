@@ -6,8 +6,8 @@
  * source is a URI and holds no space, so a space between them keeps them apart.
  */
 import { z } from "@hono/zod-openapi";
-import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
-import { check, checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } from "./event-schema.ts";
+import { EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import { check, checkDepth, eventInvalid, lineSchema, timeSchema } from "./event-schema.ts";
 import { type EventContext, type ReadEvents, refuseTooMany } from "./json-events.ts";
 import { parseJson, type Slice, sliceMember } from "./json-text.ts";
 import type { ApiContext } from "./route.ts";
@@ -21,16 +21,16 @@ const PREFIX = "ce-";
 const attributeSchema = z.union([z.string().max(4_096), z.boolean(), z.int()]);
 
 /** Creates the schema of a CloudEvent in the JSON format. */
-export function createCloudEventSchema(limits: IngestLimits) {
+export function createCloudEventSchema() {
   return z
     .object({
       specversion: z.literal("1.0"),
-      id: lineSchema(limits.idLengthMax),
-      source: lineSchema(limits.idLengthMax).regex(/^\S*$/, "must be a URI, which has no spaces"),
+      id: lineSchema(ID_LENGTH_MAX),
+      source: lineSchema(ID_LENGTH_MAX).regex(/^\S*$/, "must be a URI, which has no spaces"),
       type: lineSchema(EVENT_TYPE_LENGTH_MAX),
       time: timeSchema.optional(),
-      subject: lineSchema(limits.idLengthMax).optional(),
-      partitionkey: lineSchema(limits.idLengthMax).optional(),
+      subject: lineSchema(ID_LENGTH_MAX).optional(),
+      partitionkey: lineSchema(ID_LENGTH_MAX).optional(),
       datacontenttype: z.string().max(250).optional(),
       dataschema: z.string().max(2_000).optional(),
       data: z.unknown().optional(),
@@ -48,15 +48,9 @@ export function createCloudEventSchema(limits: IngestLimits) {
 
 type CloudEvent = z.output<ReturnType<typeof createCloudEventSchema>>;
 
-/** Reads CloudEvents under these limits. */
+/** Reads CloudEvents. */
 export class CloudEvents {
-  readonly #limits: IngestLimits;
-  readonly schema: ReturnType<typeof createCloudEventSchema>;
-
-  constructor(limits: IngestLimits) {
-    this.#limits = limits;
-    this.schema = createCloudEventSchema(limits);
-  }
+  readonly schema: ReturnType<typeof createCloudEventSchema> = createCloudEventSchema();
 
   /** Structured and batch mode. @throws InturnError `json_malformed` or `event_invalid` */
   readJson(text: string, isBatch: boolean, context: EventContext): ReadEvents {
@@ -68,7 +62,7 @@ export class CloudEvents {
       const event = check(this.schema, body);
       return { events: [this.#toNewEvent(event, sliceMember(text, "data")[0], [], context)], isBatch };
     }
-    refuseTooMany(body.length, this.#limits);
+    refuseTooMany(body.length);
     const slices = sliceMember(text, "data");
     const events = check(z.array(this.schema).min(1), body);
     return { events: events.map((event, i) => this.#toNewEvent(event, slices[i], [i], context)), isBatch };
@@ -96,15 +90,15 @@ export class CloudEvents {
       throw eventInvalid([...path, "partitionkey"], "is required, or a subject: it names the account");
     }
     const id = `${event.source} ${event.id}`;
-    if (id.length > this.#limits.idLengthMax) {
-      throw eventInvalid([...path, "id"], `is, with its source, longer than ${this.#limits.idLengthMax} characters`);
+    if (id.length > ID_LENGTH_MAX) {
+      throw eventInvalid([...path, "id"], `is, with its source, longer than ${ID_LENGTH_MAX} characters`);
     }
     const encoding = base64 === undefined ? {} : { dataencoding: "base64" };
     const text =
       base64 === undefined ? (data ?? { text: "null", depth: 0 }) : { text: JSON.stringify(base64), depth: 0 };
     return {
       accountId,
-      data: checkDepth(text, path, this.#limits),
+      data: checkDepth(text, path),
       type,
       id,
       occurredAt: time ?? null,

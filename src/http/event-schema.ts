@@ -2,7 +2,7 @@
  * What an event must look like; the same schemas check requests and describe them.
  */
 import { z } from "@hono/zod-openapi";
-import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import { DATA_DEPTH_MAX, EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 import type { RequestTrace } from "../trace/request-trace.ts";
 import { isTracestate, TRACEPARENT, TRACESTATE_LENGTH_MAX } from "../trace/trace-context.ts";
@@ -10,10 +10,9 @@ import { pointerTo, type Slice } from "./json-text.ts";
 
 /** How much one request may carry. */
 export interface IngestLimits {
-  readonly batchEventsMax: number;
   readonly bodyBytesMax: number;
-  readonly dataDepthMax: number;
-  readonly idLengthMax: number;
+  /** Lines of a stream that are stored at once. */
+  readonly batchEventsMax: number;
 }
 
 /** Text of one line: no control characters, so that an id looks in a log like what it is. */
@@ -47,8 +46,8 @@ export type EventSchema = ReturnType<typeof createEventSchema>;
 export type CheckedEvent = z.output<EventSchema>;
 
 /** Creates the schema of one event; where the path names the account, the event need not. */
-export function createEventSchema(limits: IngestLimits, accountIs: "needed" | "known" = "needed") {
-  const accountId = lineSchema(limits.idLengthMax).openapi({ description: "Whose event it is.", example: "a1" });
+export function createEventSchema(accountIs: "needed" | "known" = "needed") {
+  const accountId = lineSchema(ID_LENGTH_MAX).openapi({ description: "Whose event it is.", example: "a1" });
   return z
     .strictObject({
       accountId: accountIs === "needed" ? accountId : accountId.optional(),
@@ -57,7 +56,7 @@ export function createEventSchema(limits: IngestLimits, accountIs: "needed" | "k
         .unknown()
         .refine((data) => data !== undefined, "is required; it may be any JSON value")
         .openapi({ description: "Any JSON value; kept as it is written.", example: { amount: 12 } }),
-      id: lineSchema(limits.idLengthMax).optional().openapi({
+      id: lineSchema(ID_LENGTH_MAX).optional().openapi({
         description: "Stored once in its account: sent again, the event is a duplicate.",
       }),
       time: timeSchema.optional().openapi({ description: "When it happened." }),
@@ -119,10 +118,9 @@ export function toNewEvent(
     accountId: string | undefined;
     id: string | null;
     trace: RequestTrace;
-    limits: IngestLimits;
   },
 ): NewEvent {
-  const { path, limits } = options;
+  const { path } = options;
   const accountId = options.accountId ?? event.accountId;
   if (accountId === undefined) throw eventInvalid([...path, "accountId"], "is required");
   if (event.accountId !== undefined && event.accountId !== accountId) {
@@ -134,7 +132,7 @@ export function toNewEvent(
   const place = options.trace.contextFor(event);
   return {
     accountId,
-    data: checkDepth(data ?? { text: "null", depth: 0 }, path, limits),
+    data: checkDepth(data ?? { text: "null", depth: 0 }, path),
     type: event.type ?? null,
     id: event.id ?? options.id,
     occurredAt: event.time ?? null,
@@ -144,7 +142,7 @@ export function toNewEvent(
 }
 
 /** The text of an event's data. @throws InturnError `event_invalid` when it is nested too deep */
-export function checkDepth(data: Slice, path: readonly PropertyKey[], limits: IngestLimits): string {
-  if (data.depth <= limits.dataDepthMax) return data.text;
-  throw eventInvalid([...path, "data"], `is nested deeper than ${limits.dataDepthMax} levels`);
+export function checkDepth(data: Slice, path: readonly PropertyKey[]): string {
+  if (data.depth <= DATA_DEPTH_MAX) return data.text;
+  throw eventInvalid([...path, "data"], `is nested deeper than ${DATA_DEPTH_MAX} levels`);
 }

@@ -3,6 +3,7 @@
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import { senderOf } from "../domain/access.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
 import { type BodyBudget } from "../engine/body-budget.ts";
 import type { ErrorCode } from "../errors/codes.ts";
@@ -42,7 +43,7 @@ export interface EventRouteOptions {
   readonly onRefused?: (code: ErrorCode) => void;
 }
 
-interface Door {
+interface Ingest {
   readonly onRefused: ((code: ErrorCode) => void) | undefined;
   readonly log: Log;
   readonly rates: RateLimits;
@@ -56,17 +57,17 @@ interface Door {
 /** Sending events. */
 export function createEventRoutes(options: EventRouteOptions): Route[] {
   const { appender, budget, rates, log, onRefused, limits } = options;
-  const door = {
+  const ingest = {
     appender,
     rates,
     log,
     onRefused,
     limits,
     budget,
-    json: new JsonEvents(limits),
-    cloudEvents: new CloudEvents(limits),
+    json: new JsonEvents(),
+    cloudEvents: new CloudEvents(),
   };
-  const idSchema = lineSchema(limits.idLengthMax);
+  const idSchema = lineSchema(ID_LENGTH_MAX);
   const pathSchema = z.object({ accountId: idSchema });
   return [
     {
@@ -75,12 +76,12 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
         path: "/v1/events",
         operationId: "sendEvents",
         summary: "Send one event or many",
-        ...describe(door, "needed"),
+        ...describe(ingest, "needed"),
       },
       codes: CODES,
       access: "ingest",
       isTraced: true,
-      handle: (c) => postEvents(c, door, undefined),
+      handle: (c) => postEvents(c, ingest, undefined),
     },
     {
       spec: {
@@ -88,12 +89,12 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
         path: "/v1/accounts/{id}/events",
         operationId: "sendAccountEvents",
         summary: "Send events of one account",
-        ...describe(door, "known", z.object({ id: idSchema })),
+        ...describe(ingest, "known", z.object({ id: idSchema })),
       },
       codes: CODES,
       access: "ingest",
       isTraced: true,
-      handle: (c) => postEvents(c, door, check(pathSchema, { accountId: c.req.param("id") }).accountId),
+      handle: (c) => postEvents(c, ingest, check(pathSchema, { accountId: c.req.param("id") }).accountId),
     },
   ];
 }
@@ -119,11 +120,11 @@ const CODES = [
 ] as const;
 
 function describe(
-  door: Door,
+  ingest: Ingest,
   accountIs: "needed" | "known",
   params?: z.ZodObject,
 ): Pick<RouteConfig, "tags" | "request" | "responses"> {
-  const { one, many } = door.json.schemasFor(accountIs);
+  const { one, many } = ingest.json.schemasFor(accountIs);
   const lines = Object.fromEntries(
     NDJSON_TYPES.map((type) => [type, { schema: z.string().openapi({ description: "One event per line." }) }]),
   );
@@ -143,8 +144,8 @@ function describe(
         content: {
           "application/json": { schema: z.union([one, many]) },
           ...lines,
-          [CLOUD_EVENT_TYPES.one]: { schema: door.cloudEvents.schema },
-          [CLOUD_EVENT_TYPES.batch]: { schema: z.array(door.cloudEvents.schema) },
+          [CLOUD_EVENT_TYPES.one]: { schema: ingest.cloudEvents.schema },
+          [CLOUD_EVENT_TYPES.batch]: { schema: z.array(ingest.cloudEvents.schema) },
         },
       },
     },
@@ -163,38 +164,38 @@ function describe(
   };
 }
 
-async function postEvents(c: ApiContext, door: Door, accountId: string | undefined): Promise<Response> {
+async function postEvents(c: ApiContext, ingest: Ingest, accountId: string | undefined): Promise<Response> {
   refuseEncoding(c);
   const type = mediaTypeOf(c);
   const caller = c.get("caller");
-  const memory = door.budget.of(senderOf(caller));
+  const memory = ingest.budget.of(senderOf(caller));
   const context = { accountId, idempotencyKey: readIdempotencyKey(c), trace: c.get("trace") };
   if (NDJSON_TYPES.includes(type)) {
-    const { appender, rates, log, json: reader } = door;
+    const { appender, rates, log, json: reader } = ingest;
     // A key's share for a second is the most that one batch may have.
-    const batchEventsMax = Math.min(door.limits.batchEventsMax, caller.eventsPerSecond ?? Number.POSITIVE_INFINITY);
-    const limits = { ...door.limits, batchEventsMax, memory };
+    const batchEventsMax = Math.min(ingest.limits.batchEventsMax, caller.eventsPerSecond ?? Number.POSITIVE_INFINITY);
+    const limits = { ...ingest.limits, batchEventsMax, memory };
     return await takeLines(c, context, {
       appender,
       reader,
       limits,
       log,
-      onRefused: door.onRefused,
+      onRefused: ingest.onRefused,
       admit: (events) => admit(c, events, rates),
     });
   }
-  const read = readerFor(c, type, door, context);
-  return await withBody(c, { bodyBytesMax: door.limits.bodyBytesMax, memory }, async (bytes) => {
+  const read = readerFor(c, type, ingest, context);
+  return await withBody(c, { bodyBytesMax: ingest.limits.bodyBytesMax, memory }, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
-    const appended = await appendEvents(door.appender, events, isBatch, (all) => admit(c, all, door.rates));
+    const appended = await appendEvents(ingest.appender, events, isBatch, (all) => admit(c, all, ingest.rates));
     return c.json(isBatch ? { events: appended } : appended[0], 202);
   });
 }
 
 /** What reads a body of this type. @throws InturnError `media_type_unsupported` */
-function readerFor(c: ApiContext, type: string, door: Door, context: EventContext): (text: string) => ReadEvents {
-  const { json, cloudEvents } = door;
+function readerFor(c: ApiContext, type: string, ingest: Ingest, context: EventContext): (text: string) => ReadEvents {
+  const { json, cloudEvents } = ingest;
   if (type === CLOUD_EVENT_TYPES.one) return (text) => cloudEvents.readJson(text, false, context);
   if (type === CLOUD_EVENT_TYPES.batch) return (text) => cloudEvents.readJson(text, true, context);
   if (isBinaryMode(c)) {

@@ -2,16 +2,9 @@
  * Events as JSON: one object, an array, or a line of NDJSON.
  */
 import { z } from "@hono/zod-openapi";
-import type { NewEvent } from "../domain/event.ts";
+import { APPEND_EVENTS_MAX, type NewEvent } from "../domain/event.ts";
 import type { RequestTrace } from "../trace/request-trace.ts";
-import {
-  check,
-  createEventSchema,
-  type EventSchema,
-  eventInvalid,
-  type IngestLimits,
-  toNewEvent,
-} from "./event-schema.ts";
+import { check, createEventSchema, type EventSchema, eventInvalid, toNewEvent } from "./event-schema.ts";
 import { parseJson, sliceMember } from "./json-text.ts";
 
 /** What a document held: its events, and whether they came as an array. */
@@ -29,19 +22,9 @@ export interface EventContext {
   readonly trace: RequestTrace;
 }
 
-/** Reads documents under these limits. */
+/** Reads documents. */
 export class JsonEvents {
-  readonly #limits: IngestLimits;
-  readonly #schemas: Record<"needed" | "known", { one: EventSchema; many: z.ZodArray<EventSchema> }>;
-
-  constructor(limits: IngestLimits) {
-    this.#limits = limits;
-    const both = (accountIs: "needed" | "known") => {
-      const one = createEventSchema(limits, accountIs);
-      return { one, many: z.array(one).min(1).max(limits.batchEventsMax) };
-    };
-    this.#schemas = { needed: both("needed"), known: both("known") };
-  }
+  readonly #schemas = { needed: createSchemas("needed"), known: createSchemas("known") };
 
   /** The schemas, for the API's description. */
   schemasFor(accountIs: "needed" | "known"): { one: EventSchema; many: z.ZodArray<EventSchema> } {
@@ -53,24 +36,28 @@ export class JsonEvents {
     const body = parseJson(text);
     const { one, many } = this.#schemas[context.accountId === undefined ? "needed" : "known"];
     const { accountId, idempotencyKey, trace } = context;
-    const limits = this.#limits;
     if (!Array.isArray(body)) {
-      const options = { path: [], accountId, id: idempotencyKey ?? null, trace, limits };
+      const options = { path: [], accountId, id: idempotencyKey ?? null, trace };
       return { events: [toNewEvent(check(one, body), sliceMember(text, "data")[0], options)], isBatch: false };
     }
-    refuseTooMany(body.length, limits);
+    refuseTooMany(body.length);
     const checked = check(many, body);
     const slices = sliceMember(text, "data");
     const events = checked.map((event, i) => {
       const id = idempotencyKey === undefined ? null : `${idempotencyKey}:${i}`;
-      return toNewEvent(event, slices[i], { path: [i], accountId, id, trace, limits });
+      return toNewEvent(event, slices[i], { path: [i], accountId, id, trace });
     });
     return { events, isBatch: true };
   }
 }
 
 /** Before each item is looked at: a million of them would take seconds. @throws InturnError `event_invalid` */
-export function refuseTooMany(count: number, limits: IngestLimits): void {
-  if (count <= limits.batchEventsMax) return;
-  throw eventInvalid([], `has ${count} events; a request may have ${limits.batchEventsMax}`);
+export function refuseTooMany(count: number): void {
+  if (count <= APPEND_EVENTS_MAX) return;
+  throw eventInvalid([], `has ${count} events; a request may have ${APPEND_EVENTS_MAX}`);
+}
+
+function createSchemas(accountIs: "needed" | "known"): { one: EventSchema; many: z.ZodArray<EventSchema> } {
+  const one = createEventSchema(accountIs);
+  return { one, many: z.array(one).min(1).max(APPEND_EVENTS_MAX) };
 }

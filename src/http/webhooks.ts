@@ -4,7 +4,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import { Webhook } from "standardwebhooks";
-import { EVENT_TYPE_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import { EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
 import { type Access, createWebhookSecret } from "../engine/access.ts";
 import type { Appender } from "../engine/append.ts";
 import { type BodyBudget } from "../engine/body-budget.ts";
@@ -97,7 +97,7 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
     // An unknown source and a wrong signature are answered alike, and take as long: names of sources are not to be found out.
     const isSigned = (source?.secrets ?? [NOBODYS_SECRET]).some((secret) => fits(secret, bytes, headers));
     if (source === undefined || !isSigned) throw signatureInvalid();
-    const event = toNewEvent(decodeUtf8(bytes), source, headers["webhook-id"] ?? "", limits);
+    const event = toNewEvent(decodeUtf8(bytes), source, headers["webhook-id"] ?? "");
     const metadata = JSON.stringify({ source: name, ...c.get("trace").context });
     const [appended] = await appendEvents(appender, [{ ...event, metadata }], false);
     return c.json(appended, 202);
@@ -129,22 +129,17 @@ function fits(secret: string, bytes: Uint8Array, headers: Record<string, string>
   }
 }
 
-function toNewEvent(
-  text: string,
-  source: { accountPointer: string },
-  id: string,
-  limits: IngestLimits,
-): Omit<NewEvent, "metadata"> {
+function toNewEvent(text: string, source: { accountPointer: string }, id: string): Omit<NewEvent, "metadata"> {
   const body = parseJson(text);
   const { type, timestamp } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
-  const idChecked = lineSchema(limits.idLengthMax).safeParse(id);
-  if (!idChecked.success) throw eventInvalid(["webhook-id"], `must have 1 to ${limits.idLengthMax} characters`);
+  const idChecked = lineSchema(ID_LENGTH_MAX).safeParse(id);
+  if (!idChecked.success) throw eventInvalid(["webhook-id"], `must have 1 to ${ID_LENGTH_MAX} characters`);
   const typeChecked = lineSchema(EVENT_TYPE_LENGTH_MAX).safeParse(type);
   const timeChecked = timeSchema.safeParse(timestamp);
   const [data] = sliceMember(`{"data":${text}}`, "data");
   return {
-    accountId: readAccountId(body, source.accountPointer, limits),
-    data: checkDepth({ text: data?.text ?? "null", depth: data?.depth ?? 0 }, [], limits),
+    accountId: readAccountId(body, source.accountPointer),
+    data: checkDepth({ text: data?.text ?? "null", depth: data?.depth ?? 0 }, []),
     type: typeChecked.success ? typeChecked.data : null,
     id,
     occurredAt: timeChecked.success ? timeChecked.data : null,
@@ -153,7 +148,7 @@ function toNewEvent(
 }
 
 /** The value that the pointer names: a text, or a whole number, which senders like for ids. */
-function readAccountId(body: unknown, pointer: string, limits: IngestLimits): string {
+function readAccountId(body: unknown, pointer: string): string {
   const path = pointer
     .split("/")
     .slice(1)
@@ -164,7 +159,7 @@ function readAccountId(body: unknown, pointer: string, limits: IngestLimits): st
     value = isIn ? (value as Record<string, unknown>)[step] : undefined;
   }
   const text = Number.isSafeInteger(value) ? String(value) : value;
-  const checked = lineSchema(limits.idLengthMax).safeParse(text);
+  const checked = lineSchema(ID_LENGTH_MAX).safeParse(text);
   if (checked.success) return checked.data;
-  throw eventInvalid(path, `must name the account: a text of 1 to ${limits.idLengthMax} characters, or a whole number`);
+  throw eventInvalid(path, `must name the account: a text of 1 to ${ID_LENGTH_MAX} characters, or a whole number`);
 }

@@ -2,6 +2,7 @@ import type { Settings } from "../config/settings.ts";
 import { createDashboard } from "../dashboard/dashboard.ts";
 import { LOCK_MS_MAX } from "../db/locked.ts";
 import { openDatabase } from "../db/pool.ts";
+import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { AnswerBudget } from "../engine/answers.ts";
 import { createAppender } from "../engine/append.ts";
 import { PulseWatch } from "../engine/pulse.ts";
@@ -17,6 +18,9 @@ const INGEST_CONNECTIONS_MAX = 4;
 
 /** For who reads, and for the operator's verbs. However slow they are, whoever sends events waits for none of them. */
 const READ_CONNECTIONS_MAX = 6;
+
+/** The most HTTP connections; more are closed at once. Each has a socket and buffers, and a process has 4,096 files or more. */
+const CONNECTIONS_MAX = 2_000;
 
 /** A verb waits this long for its account's row. It holds up nobody else. */
 const VERB_LOCK_MS_MAX = 1_000;
@@ -54,7 +58,7 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     ingest,
     database,
     log,
-    limits: settings,
+    limits: { ...settings, batchEventsMax: APPEND_EVENTS_MAX },
     waiting,
     answers,
     access,
@@ -64,8 +68,8 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     pages: dashboard,
     basePath,
   });
-  const { host, port, connectionsMax } = settings;
-  const server = await listen({ fetch: app.fetch, host, port, connectionsMax, log });
+  const { host, port } = settings;
+  const server = await listen({ fetch: app.fetch, host, port, connectionsMax: CONNECTIONS_MAX, log });
   const { url } = server;
   log.info({ url }, "listening");
   if (isLocal) void sayIfOpen(access, log);

@@ -75,7 +75,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   });
   try {
     await makeRoom(database);
-    // A database with API keys has a door with a lock: the demo brings a key of its own.
+    // A database that has API keys asks for one: the demo brings its own.
     const apiKey = (await listApiKeys(database)).length > 0 ? createKey().key : undefined;
     options.onPhase(`starting the API and ${options.workers} workers`);
     const fleet = await startFleet({
@@ -137,20 +137,20 @@ async function killNowAndThen(options: DemoOptions, fleet: Fleet, work: Promise<
   }
 }
 
-/** Follows the progress until every event is processed. */
+/** Follows the progress until every event is settled. */
 async function watch(options: DemoOptions, database: Database): Promise<void> {
-  let last = { received: 0, processed: 0 };
+  let last = { received: 0, settled: 0 };
   let lastMs = performance.now();
-  while (last.processed < options.events) {
+  while (last.settled < options.events) {
     await sleep(PROGRESS_INTERVAL_MS, undefined, { signal: options.signal });
     const progress = await readProgress(database);
-    if (progress.processed > last.processed || progress.received > last.received) lastMs = performance.now();
+    if (progress.settled > last.settled || progress.received > last.received) lastMs = performance.now();
     last = progress;
     options.onProgress(progress);
     if (performance.now() - lastMs > STALL_MS_MAX + options.settings.handlerMs) {
       throw new InturnError(
         "process_failed",
-        `No progress for ${STALL_MS_MAX / 1_000} s at ${progress.processed} of ${options.events} events.`,
+        `No progress for ${STALL_MS_MAX / 1_000} s at ${progress.settled} of ${options.events} events.`,
       );
     }
   }

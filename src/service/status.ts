@@ -10,7 +10,7 @@ import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 export interface Status extends Pulse {
   /** Between this reading and the one before. */
   readonly receivedPerSecond: number;
-  readonly processedPerSecond: number;
+  readonly settledPerSecond: number;
   /** The most urgent accounts that are blocked or retrying. */
   readonly attention: readonly UrgentAccount[];
   readonly workers: readonly WorkerAtWork[];
@@ -32,6 +32,6 @@ export async function readStatus(database: Database, before: Pulse): Promise<Sta
   const workers = await listWorkers(database, NAMED_MAX);
   const seconds = Math.max(0.001, (pulse.atMs - before.atMs) / 1_000);
   const rateOf = (of: "received" | "settled") => Math.max(0, Math.round((pulse[of] - before[of]) / seconds));
-  const rates = { receivedPerSecond: rateOf("received"), processedPerSecond: rateOf("settled") };
+  const rates = { receivedPerSecond: rateOf("received"), settledPerSecond: rateOf("settled") };
   return { ...pulse, ...rates, attention, workers };
 }

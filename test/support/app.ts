@@ -1,6 +1,7 @@
 import { readSettings } from "../../src/config/settings.ts";
 import { createDashboard } from "../../src/dashboard/dashboard.ts";
 import type { Database } from "../../src/db/pool.ts";
+import { APPEND_EVENTS_MAX } from "../../src/domain/event.ts";
 import { createAccess } from "../../src/engine/access.ts";
 import { AnswerBudget } from "../../src/engine/answers.ts";
 import { createAppender } from "../../src/engine/append.ts";
@@ -9,6 +10,9 @@ import { Waiting } from "../../src/engine/waiting.ts";
 import { type AppOptions, createApp } from "../../src/http/app.ts";
 import { createLog } from "../../src/log/log.ts";
 import { NO_CAPS } from "./append.ts";
+
+/** The limits of a server without settings. */
+export const LIMITS = { bodyBytesMax: readSettings({}).bodyBytesMax, batchEventsMax: APPEND_EVENTS_MAX };
 
 /** The API over a database, with default limits, open to everybody, unless told. */
 export function createTestApp(database: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
@@ -21,7 +25,7 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
     waiting: new Waiting(database),
     answers,
     log,
-    limits: readSettings({}),
+    limits: LIMITS,
     access: createAccess({ database, environmentKeys: [] }),
     isLocal: true,
     exposeMetrics: async () => "",

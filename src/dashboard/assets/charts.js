@@ -21,7 +21,7 @@
       id: "rates",
       series: [
         { label: "received", column: 1, color: "--warn", dash: [6, 4] },
-        { label: "processed", column: 2, color: "--accent" },
+        { label: "settled", column: 2, color: "--accent" },
       ],
     },
     { id: "backlog", series: [{ label: "backlog", column: 3, color: "--accent" }] },
