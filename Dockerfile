@@ -1,18 +1,23 @@
-# One image for every part: the command says which one it is. TypeScript runs as it is; there is no build step.
-FROM node:24.21.0-bookworm-slim
+# One image for every part: the command says which one it is.
+FROM node:24.21.0-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+# With optional packages: the compiler of this platform is one.
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
 
+FROM node:24.21.0-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
-
-# Without the development tools, and without the PostgreSQL binaries that are for machines that have no server.
 COPY package.json package-lock.json ./
+# Without the development tools, and without the PostgreSQL binaries that are for machines that have no server.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
-
-COPY tsconfig.json graphile.config.ts ./
 COPY drizzle ./drizzle
-COPY src ./src
+COPY --from=build /app/dist ./dist
 
 USER node
 EXPOSE 8000
-ENTRYPOINT ["node", "src/cli/main.ts"]
+ENTRYPOINT ["node", "dist/cli/main.js"]
 CMD ["--help"]

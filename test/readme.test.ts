@@ -43,7 +43,7 @@ test("every npm script that is mentioned exists, and every command is mentioned"
     for (const [, name] of document.matchAll(/npm run (?:-s )?([a-z:]+)/g))
       assert.ok(scripts[name ?? ""], `${file}: npm run ${name}`);
   }
-  const commands = createProgram().commands.map((command) => command.name());
+  const commands = (await createProgram()).commands.map((command) => command.name());
   assert.deepEqual(
     rowsOf(await read("operating"), "Commands").map(([name]) => name),
     commands,

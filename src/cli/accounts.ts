@@ -18,7 +18,6 @@ interface Flags {
 /** `accounts`: those in trouble first. */
 export function createAccountsCommand(): Command {
   return new Command("accounts")
-    .description("list accounts, those in trouble first")
     .addOption(new Option("--state <state>", "only those in this state").choices(SHOWN_STATES))
     .option("--search <text>", "only those whose id begins with this", "")
     .addOption(

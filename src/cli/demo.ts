@@ -1,9 +1,10 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { useDatabase } from "../service/database.ts";
-import type { DemoReport } from "../service/demo.ts";
+import { type DemoReport, runDemo } from "../service/demo.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
-import { createProgress, formatNumber, print, printFacts, say } from "./output.ts";
+import { formatNumber, print, printFacts, say } from "./output.ts";
+import { createProgress } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
 interface DemoFlags extends WorkloadFlags {
@@ -16,9 +17,7 @@ interface DemoFlags extends WorkloadFlags {
 
 /** `demo`: the whole system in one command. */
 export function createDemoCommand(): Command {
-  const command = new Command("demo").description(
-    "send events over HTTP, handle them in order with several worker processes, and verify the result",
-  );
+  const command = new Command("demo");
   return addWorkloadOptions(command, { batch: 500 })
     .addOption(
       wholeNumberOption("--handler-ms <ms>", "how long the handler of one event takes", {
@@ -45,7 +44,6 @@ export function createDemoCommand(): Command {
 }
 
 async function demo(flags: DemoFlags): Promise<void> {
-  const { runDemo } = await import("../service/demo.ts");
   const { json, handlerMs, concurrency, ...workload } = flags;
   // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
   const environment = { LOG_LEVEL: "warn", ...process.env };

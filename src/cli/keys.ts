@@ -24,7 +24,6 @@ interface KeyFlags {
 /** `keys`: who may use the HTTP API. */
 export function createKeysCommand(): Command {
   return new Command("keys")
-    .description("create, list and revoke API keys")
     .addCommand(createCreateCommand())
     .addCommand(
       new Command("list")

@@ -1,7 +1,8 @@
 import { Command, InvalidArgumentError } from "commander";
-import type { LoadReport } from "../service/load.ts";
+import { type LoadReport, runLoad } from "../service/load.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
-import { createProgress, formatNumber, print, printFacts } from "./output.ts";
+import { formatNumber, print, printFacts } from "./output.ts";
+import { createProgress } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
 interface LoadFlags extends WorkloadFlags {
@@ -14,14 +15,12 @@ interface LoadFlags extends WorkloadFlags {
 /** `load`: sends a seeded workload over HTTP. */
 export function createLoadCommand(): Command {
   const command = new Command("load")
-    .description("send events of random accounts to a running API; each carries its number within its account")
     .option("--url <url>", "where the API listens", parseUrl, "http://127.0.0.1:8000")
     .option("--api-key <key>", "a key with the scope ingest, where the API has keys");
   return addWorkloadOptions(command, { batch: 100 })
     .addOption(wholeNumberOption("--rate <events>", "events per second at most", { least: 1, most: 1_000_000 }))
     .addOption(jsonOption())
     .action(async (flags: LoadFlags) => {
-      const { runLoad } = await import("../service/load.ts");
       const progress = createProgress("sent");
       const { json, ...options } = flags;
       const report = await runLoad({

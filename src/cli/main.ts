@@ -4,22 +4,23 @@
  */
 import { CommanderError } from "commander";
 import { InturnError } from "../errors/error.ts";
-import { flushSpans } from "../trace/tracer.ts";
 import { say } from "./output.ts";
 import { createProgram } from "./program.ts";
+import { hearSignals } from "./stop.ts";
 
 const EXIT_FAILED = 1;
 const EXIT_BAD_USAGE = 2;
 
 async function main(): Promise<void> {
+  hearSignals();
   // A reader that went away (`| head`, a closed terminal) is no reason to drop what is in hand.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   try {
-    await createProgram().parseAsync();
+    const program = await createProgram(process.argv.slice(2));
+    await program.parseAsync();
   } catch (error) {
     process.exitCode = report(error);
   }
-  await flushSpans();
   // A handler may have left things open, a pool or a timer: they must not keep a worker alive that has stopped or failed.
   process.exit();
 }

@@ -6,16 +6,13 @@ import { print, say } from "./output.ts";
 
 /** `migrate`: brings the database to this version. */
 export function createMigrateCommand(): Command {
-  return new Command("migrate")
-    .description("bring the database to this version: our tables, functions and views, and graphile-worker's schema")
-    .addOption(jsonOption())
-    .action(async (flags: { json?: boolean }) => {
-      const database = await useDatabase({ settings: readSettings(process.env), migrate: true, say });
-      await database.release();
-      print(
-        flags.json === true
-          ? JSON.stringify({ migrated: true, postgres: database.postgres })
-          : "The database is up to date.",
-      );
-    });
+  return new Command("migrate").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
+    const database = await useDatabase({ settings: readSettings(process.env), migrate: true, say });
+    await database.release();
+    print(
+      flags.json === true
+        ? JSON.stringify({ migrated: true, postgres: database.postgres })
+        : "The database is up to date.",
+    );
+  });
 }

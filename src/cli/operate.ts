@@ -6,15 +6,6 @@ import { operateOnce } from "../service/operate.ts";
 import { jsonOption } from "./options.ts";
 import { print, say } from "./output.ts";
 
-const DESCRIPTIONS: Record<Verb, string> = {
-  pause: "let nobody start an event of this account until it is resumed; waits for the event in hand",
-  resume: "end a pause",
-  retry: "try the account's first waiting event again now, with all its attempts if it was blocked",
-  skip: "leave the account's first waiting event out and go on with the next one",
-  redrive: "hand a dead letter out again, in its place as long as no later event was started",
-  replay: "handle every event of the account again from this seq on",
-};
-
 interface OperatorFlags {
   readonly who?: string;
   readonly why?: string;
@@ -23,13 +14,8 @@ interface OperatorFlags {
 }
 
 /** `pause`, `resume`, `retry`, `skip`, `redrive`, `replay`: what an operator may do with an account. */
-export function createOperatorCommands(): Command[] {
-  return Object.entries(DESCRIPTIONS).map(([verb, description]) => createOperatorCommand(verb as Verb, description));
-}
-
-function createOperatorCommand(verb: Verb, description: string): Command {
+export function createOperatorCommand(verb: Verb): Command {
   const command = new Command(verb)
-    .description(description)
     .argument("<account>", "the account's id")
     .option("--why <reason>", "why; it is recorded")
     .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")

@@ -8,7 +8,6 @@ import { formatNumber, print, say } from "./output.ts";
 /** `prune`: deletes what was settled long ago. */
 export function createPruneCommand(): Command {
   return new Command("prune")
-    .description("delete events that were settled long ago, and forget their ids; dead letters stay")
     .addOption(
       wholeNumberOption("--keep-days <days>", "keep what was settled in the last days", {
         least: 1,

@@ -1,8 +1,10 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
+import { startApi } from "../service/api.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
+import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
@@ -10,13 +12,11 @@ import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
 /** `serve`: the HTTP API. */
 export function createServeCommand(): Command {
   return new Command("serve")
-    .description("run the HTTP API")
     .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
     .addOption(
       wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
     )
     .action(async (flags: { host?: string; port?: number }) => {
-      const { startApi } = await import("../service/api.ts");
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();
       const log = createLog({ level: settings.logLevel, name: "serve" });
@@ -38,6 +38,7 @@ export function createServeCommand(): Command {
           (ready) => ready.release(),
           () => undefined,
         );
+        await flushSpans();
       }
     });
 }

@@ -11,7 +11,6 @@ import { print, printTable, say } from "./output.ts";
 /** `sources`: where signed webhooks come from. */
 export function createSourcesCommand(): Command {
   return new Command("sources")
-    .description("create, list, rotate and remove the sources of signed webhooks")
     .addCommand(createCreateCommand())
     .addCommand(
       new Command("list")

@@ -9,7 +9,6 @@ import { listenForStop, untilAborted } from "./stop.ts";
 /** `start`: all in one. */
 export function createStartCommand(): Command {
   return new Command("start")
-    .description("all in one: migrate the database, run the API and the workers, each as a process of its own")
     .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 1 }))
     .option("--host <address>", "the address the API listens on (HOST, 127.0.0.1)")
     .addOption(

@@ -22,7 +22,6 @@ const CLEAR = "\u001b[H\u001b[J";
 /** `status`: the overview in a terminal. */
 export function createStatusCommand(): Command {
   return new Command("status")
-    .description("show how much comes in and goes out, what waits, which accounts need a person, and the workers")
     .option("--watch", "show it anew every second, until Ctrl-C")
     .addOption(jsonOption())
     .action(async (flags: { watch?: boolean; json?: boolean }) => {

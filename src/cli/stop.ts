@@ -1,6 +1,16 @@
 /** How a command learns that it should end. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
+/** Ends a process that has not begun its work yet. Without it, a signal to the first process of a container would be lost. */
+function endAtOnce(_name: string, number: number): void {
+  process.exit(128 + number);
+}
+
+/** Has signals end the process until {@link listenForStop} takes over, if the command calls it at all. */
+export function hearSignals(): void {
+  for (const signal of SIGNALS) process.on(signal, endAtOnce);
+}
+
 /** Exit code of a command that was told twice: it left without finishing what it had in hand. */
 const EXIT_FORCED = 1;
 
@@ -19,7 +29,7 @@ export function listenForStop(onForced: () => Promise<void> = async () => undefi
       .catch(() => undefined)
       .then(() => process.exit(EXIT_FORCED));
   };
-  for (const signal of SIGNALS) process.on(signal, stop);
+  for (const signal of SIGNALS) process.on(signal, stop).off(signal, endAtOnce);
   // Unreferenced: listening to the parent is no reason to stay.
   process.channel?.unref();
   process.once("disconnect", () => controller.abort());

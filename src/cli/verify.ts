@@ -7,16 +7,13 @@ import { formatNumber, print, printFacts, say } from "./output.ts";
 
 /** `verify`: whether the promise was kept, from the public views alone. */
 export function createVerifyCommand(): Command {
-  return new Command("verify")
-    .description("check everything stored for loss, gaps, overlap and disorder; exit 1 if there is any")
-    .addOption(jsonOption())
-    .action(async (flags: { json?: boolean }) => {
-      const settings = readSettings(process.env);
-      const verification = await withConnection({ settings, name: "inturn verify", say }, verify);
-      if (flags.json === true) print(JSON.stringify(verification));
-      else printVerification(verification);
-      if (!isKept(verification)) process.exitCode = 1;
-    });
+  return new Command("verify").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
+    const settings = readSettings(process.env);
+    const verification = await withConnection({ settings, name: "inturn verify", say }, verify);
+    if (flags.json === true) print(JSON.stringify(verification));
+    else printVerification(verification);
+    if (!isKept(verification)) process.exitCode = 1;
+  });
 }
 
 function printVerification(found: Verification): void {

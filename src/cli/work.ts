@@ -3,7 +3,8 @@ import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/fleet.ts";
-import type { RunningWorker } from "../service/work.ts";
+import { type RunningWorker, startWorker } from "../service/work.ts";
+import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
@@ -14,7 +15,6 @@ const EXIT_UNASKED = 1;
 /** `work`: a worker process. */
 export function createWorkCommand(): Command {
   return new Command("work")
-    .description("run a worker: it handles the events of many accounts, each in order")
     .addOption(
       wholeNumberOption("--concurrency <accounts>", "accounts in hand at once (INTURN_CONCURRENCY, 1000)", {
         least: 1,
@@ -29,7 +29,6 @@ export function createWorkCommand(): Command {
       }),
     )
     .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
-      const { startWorker } = await import("../service/work.ts");
       const settings = readSettings(process.env, flags);
       let worker: RunningWorker | undefined;
       const stop = listenForStop(async () => {
@@ -51,6 +50,7 @@ export function createWorkCommand(): Command {
         await worker?.stop();
       } finally {
         await database?.release();
+        await flushSpans();
       }
     });
 }
