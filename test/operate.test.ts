@@ -7,9 +7,9 @@ import { test } from "node:test";
 import { operate } from "../src/db/operate.ts";
 
 import type { RetryRule } from "../src/domain/failure.ts";
-import type { TurnOptions } from "../src/engine/holding.ts";
 import { carryOutVerb } from "../src/engine/operate.ts";
 import { runTurn } from "../src/engine/turn.ts";
+import type { TurnOptions } from "../src/engine/turn-options.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
 import { runProcess } from "./support/process.ts";

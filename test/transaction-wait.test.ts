@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Database, openDatabase } from "../src/db/pool.ts";
-import type { TurnOptions } from "../src/engine/holding.ts";
 import { createTransactions } from "../src/engine/transactions.ts";
 import { runTurn } from "../src/engine/turn.ts";
+import type { TurnOptions } from "../src/engine/turn-options.ts";
 import { createLog } from "../src/log/log.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";

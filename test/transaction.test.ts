@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { reconcileOnce } from "../src/db/reconcile.ts";
-import type { TurnOptions } from "../src/engine/holding.ts";
 import { runTurn } from "../src/engine/turn.ts";
+import type { TurnOptions } from "../src/engine/turn-options.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { accountRow, appendTo, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
 

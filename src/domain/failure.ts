@@ -1,6 +1,7 @@
 /**
  * What follows when an event's handler fails: another attempt, or what the rule says for an event that is given up.
  */
+import type { RetryWish } from "../errors/retry.ts";
 import { backoffMs } from "./backoff.ts";
 
 /**
@@ -32,9 +33,6 @@ export const RETRY_RULE_LIMITS = {
   handlerTimeoutMs: [1, 86_400_000],
   parkMs: [1, 2_592_000_000],
 } as const;
-
-/** What a failed handler asks for: never again, again in so many ms, or nothing. */
-export type RetryWish = { readonly never: true } | { readonly inMs: number } | undefined;
 
 /** What follows a failure. */
 export type Verdict =

@@ -1,32 +1,29 @@
 /**
- * A turn: one holding of an account's lease. It reads as the promise does: claim the account, then one event at a time
- * in seq order, handle it and settle it, until nothing is left, others wait, or the worker stops.
+ * A turn: what a worker does with an account under one lease. It claims the account, then handles and settles one event after
+ * the other, in seq order, until nothing is pending, others wait, or the worker stops.
  */
 import assert from "node:assert/strict";
 import type { HeadFailure } from "../db/give-back.ts";
-import type { Settlement } from "../db/settle.ts";
+import type { Settled, Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { areAttemptsUsedUp, giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
+import { shouldYield } from "../domain/turn.ts";
 import { isUnavailable } from "../errors/database.ts";
 import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
-import { callHandler } from "./call.ts";
-import {
-  beginTurn,
-  giveBack,
-  goesOn,
-  leaseOf,
-  settlementOf,
-  type Timing,
-  type Turn,
-  type TurnOptions,
-} from "./holding.ts";
+import { type Call, callHandler } from "./call.ts";
+import { DatabaseClock } from "./database-clock.ts";
+import { giveBackBroken, HeldLease, REST_MS } from "./held-lease.ts";
+import type { TurnOptions } from "./turn-options.ts";
 
-/** How long an account rests whose turn broke off: whatever broke it must not break it a thousand times a second. */
-const BROKEN_TURN_REST_MS = 1_000;
-
-/** How long an account rests for which there was no room in memory, about: looking again costs several writes. */
+/** The wait of an account for which there was no room in memory, about: looking again costs several writes. */
 const MEMORY_REST_MS = 5_000;
+
+/** Whether the turn continues after a step, or has ended: then the lease is settled away, given back, or lost. */
+type Next = "continue" | "ended";
+
+/** When a handler was called, and how long it took; nulls when it was not called. */
+type Timing = Pick<Settlement, "startedUs" | "durationMs">;
 
 /**
  * Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects.
@@ -34,198 +31,220 @@ const MEMORY_REST_MS = 5_000;
  * @returns false when the turn broke off: what the database made of its last statement is not known
  */
 export async function runTurn(options: TurnOptions, accountId: string): Promise<boolean> {
-  let turn: Turn | undefined;
+  let lease: HeldLease | undefined;
   try {
-    const lease = await options.ledger.claim(accountId);
-    if (lease === undefined) return true;
-    turn = beginTurn(options, lease);
-    await listening(turn, handleInOrder(turn));
+    const claimed = await options.ledger.claim(accountId);
+    if (claimed === undefined) return true;
+    lease = new HeldLease(options, claimed);
+    await new Turn(options, lease).run();
     return true;
   } catch (error) {
     const level = isUnavailable(error) ? "warn" : "error";
     options.log[level]({ err: error, accountId }, "a turn broke off; its account is given back");
-    await giveBackBroken(options, accountId, turn, error);
+    await giveBackBroken(options, accountId, lease, error);
     return false;
   }
 }
 
-/** Passes on to the handler in hand what the worker tells all of them. */
-async function listening(turn: Turn, work: Promise<void>): Promise<void> {
-  const interrupt = () => turn.call?.interrupt(turn.interrupted.reason);
-  const abandon = () => turn.call?.abandon();
-  turn.interrupted.addEventListener("abort", interrupt, { once: true });
-  turn.abandoned.addEventListener("abort", abandon, { once: true });
-  try {
-    await work;
-  } finally {
-    turn.interrupted.removeEventListener("abort", interrupt);
-    turn.abandoned.removeEventListener("abort", abandon);
-  }
-}
+/** One turn under way: its lease, how far it has come, and the attempt that the head is at. */
+class Turn {
+  readonly #options: TurnOptions;
+  readonly #lease: HeldLease;
+  readonly #clock: DatabaseClock;
+  readonly #beganMs = performance.now();
+  #settledEvents = 0;
+  /** The attempt that the head is at, and how many attempts before it no longer count. */
+  #attempt: number;
+  #forgiven: number;
+  #call: Call | undefined;
 
-/** Batch by batch, until a step ends the turn. A running account always has an event left: the settle of the last one ends the turn. */
-async function handleInOrder(turn: Turn): Promise<void> {
-  const { accountId } = turn.lease;
-  for (let processedSeq = turn.lease.processedSeq; ; ) {
-    const batch = await turn.ledger.read({ accountId, afterSeq: processedSeq }, [turn.stopping, turn.interrupted]);
-    if (batch === undefined) return await (mustEnd(turn) ? giveBack(turn, null) : restForMemory(turn));
+  constructor(options: TurnOptions, lease: HeldLease) {
+    const { databaseUs, attempt, attemptsForgiven } = lease.claimed;
+    this.#options = options;
+    this.#lease = lease;
+    this.#clock = new DatabaseClock(databaseUs);
+    this.#attempt = attempt;
+    this.#forgiven = attemptsForgiven;
+  }
+
+  /** Handles events until the turn has ended, and passes on to the handler what the worker tells all of them. */
+  async run(): Promise<void> {
+    const { interrupted, abandoned } = this.#options;
+    const interrupt = () => this.#call?.interrupt(interrupted.reason);
+    const abandon = () => this.#call?.abandon();
+    interrupted.addEventListener("abort", interrupt, { once: true });
+    abandoned.addEventListener("abort", abandon, { once: true });
     try {
-      assert(batch.events.length > 0, `account ${accountId} runs, but has no event after seq ${processedSeq}`);
-      for (const event of batch.events) {
-        assert(event.seq === processedSeq + 1, `account ${accountId} lacks seq ${processedSeq + 1}`);
-        if (!(await handleNext(turn, event))) return;
-        processedSeq = event.seq;
-      }
+      await this.#handleAll();
     } finally {
-      batch.release();
+      interrupted.removeEventListener("abort", interrupt);
+      abandoned.removeEventListener("abort", abandon);
     }
   }
-}
 
-/** Handles the next event, if the turn may go on. Returns whether it goes on after it. */
-async function handleNext(turn: Turn, event: StoredEvent): Promise<boolean> {
-  if (turn.attempt > 1 && !(await recordStart(turn, event))) return false;
-  // Nothing comes between the last look and the start: a process may be stopped at any moment.
-  if (turn.confirmed() !== undefined) await untilConfirmed(turn);
-  if (!mustEnd(turn)) return await takeStep(turn, event);
-  await giveBack(turn, null);
-  return false;
-}
-
-/** Too many accounts wait for memory already: this one leaves its place to others for a while. */
-async function restForMemory(turn: Turn): Promise<void> {
-  const message = "the worker had no room for so large an event; it comes again";
-  const waitMs = MEMORY_REST_MS * (0.5 + Math.random());
-  await giveBack(turn, { message, state: "retrying", waitMs, isOfEvent: false }, { forgives: true });
-}
-
-/** Resolves when the lease is known to be good, or when the turn must end. */
-async function untilConfirmed(turn: Turn): Promise<void> {
-  for (let wait = turn.confirmed(); wait !== undefined && !mustEnd(turn); wait = turn.confirmed()) await wait;
-}
-
-/**
- * Records that the handler is about to be called, as late as possible: a worker that dies before has not used up an attempt. A
- * first attempt is not recorded: that would be a write for every event. Returns whether the turn goes on.
- */
-async function recordStart(turn: Turn, event: StoredEvent): Promise<boolean> {
-  await untilConfirmed(turn);
-  if (mustEnd(turn)) return true;
-  if (await turn.ledger.recordStart({ ...leaseOf(turn), seq: event.seq })) return true;
-  turn.metrics?.lostLease();
-  turn.log.warn({ ...leaseOf(turn), seq: event.seq }, "lease lost before the handler was called");
-  return false;
-}
-
-function mustEnd(turn: Turn): boolean {
-  return turn.stopping.aborted || turn.interrupted.aborted;
-}
-
-/** Handles one event and settles it. Returns whether the turn goes on. */
-async function takeStep(turn: Turn, event: StoredEvent): Promise<boolean> {
-  const rule = turn.ruleOf(event.type);
-  const head = { rule, attempt: turn.attempt, forgiven: turn.attemptsForgiven };
-  if (areAttemptsUsedUp(head)) return await endAttempts(turn, event, rule);
-  turn.startedSeq = event.seq;
-  const startedMs = performance.now();
-  const startedUs = turn.heard.databaseUs + Math.ceil((startedMs - turn.heard.monotonicMs) * 1_000);
-  const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });
-  let settling: Settlement | undefined;
-  const settlement = () => (settling = settlementOf(turn, event, timing()));
-  turn.call = callHandler({
-    handler: turn.handler,
-    event,
-    attempt: turn.attempt,
-    epoch: turn.lease.epoch,
-    handlerTimeoutMs: rule.handlerTimeoutMs,
-    log: turn.log,
-    transact: (work, signal) =>
-      turn.transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work, signal),
-  });
-  const ended = await turn.call.ended;
-  if (ended.end !== "abandoned" && ended.end !== "hindered")
-    turn.metrics?.attempted((performance.now() - startedMs) / 1_000);
-  switch (ended.end) {
-    case "done":
-      return await settle(turn, event, settlement());
-    case "settled":
-      if (goesOn(turn, ended.settled, event, settling ?? settlement())) return true;
-      await giveBack(turn, null);
-      return false;
-    case "failed":
-      return await fail(turn, event, { rule, error: ended.error, timing: timing() });
-    case "hindered":
-      await rest(turn, event, ended.error);
-      return false;
-    case "abandoned":
-      await giveBack(turn, null);
-      return false;
+  /** Batch by batch. A running account always has a pending event: the settle of the last one ends the turn. */
+  async #handleAll(): Promise<void> {
+    const { accountId, processedSeq } = this.#lease.claimed;
+    const { ledger, stopping, interrupted } = this.#options;
+    for (let settledSeq = processedSeq; ; ) {
+      const batch = await ledger.read({ accountId, afterSeq: settledSeq }, [stopping, interrupted]);
+      if (batch === undefined) return await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#restForMemory());
+      try {
+        assert(batch.events.length > 0, `account ${accountId} runs, but has no event after seq ${settledSeq}`);
+        for (const event of batch.events) {
+          assert(event.seq === settledSeq + 1, `account ${accountId} lacks seq ${settledSeq + 1}`);
+          if ((await this.#handleNext(event)) === "ended") return;
+          settledSeq = event.seq;
+        }
+      } finally {
+        batch.release();
+      }
+    }
   }
-}
 
-/** What the handler needed could not be had: the account rests a little, and its event loses no attempt. */
-async function rest(turn: Turn, event: StoredEvent, error: unknown): Promise<void> {
-  turn.log.warn({ ...leaseOf(turn), seq: event.seq, err: error }, "no transaction could begin; the event comes again");
-  const failure = { message: textOf(error), state: "retrying", waitMs: BROKEN_TURN_REST_MS } as const;
-  await giveBack(turn, failure, { forgives: true });
-}
-
-async function settle(turn: Turn, event: StoredEvent, settlement: Settlement): Promise<boolean> {
-  return goesOn(turn, await turn.ledger.settle(settlement), event, settlement);
-}
-
-async function fail(
-  turn: Turn,
-  event: StoredEvent,
-  failure: { rule: RetryRule; error: unknown; timing: Timing },
-): Promise<boolean> {
-  const { rule, error, timing } = failure;
-  const attempt = turn.attempt - turn.attemptsForgiven;
-  const verdict = judgeFailure({ rule, attempt, wish: retryWishOf(error, Date.now()), random: Math.random() });
-  const message = textOf(error);
-  const failed = { ...leaseOf(turn), seq: event.seq, attempt: turn.attempt, error: message, ...verdict };
-  turn.log.warn(failed, "the handler failed");
-  return await carryOut(turn, event, { verdict, message, timing });
-}
-
-/** The attempts were used up by workers that died: this one does not try. */
-async function endAttempts(turn: Turn, event: StoredEvent, rule: RetryRule): Promise<boolean> {
-  turn.attempt -= 1;
-  const message = `its ${turn.attempt} attempts are used up: the worker was gone before the last one ended`;
-  turn.log.warn({ ...leaseOf(turn), seq: event.seq, attempts: turn.attempt }, message);
-  const timing = { startedUs: null, durationMs: null };
-  return await carryOut(turn, event, { verdict: giveUp(rule), message, timing });
-}
-
-/** Does with a failed head what was decided. Returns whether the turn goes on. */
-async function carryOut(
-  turn: Turn,
-  event: StoredEvent,
-  failure: { verdict: Verdict; message: string; timing: Timing },
-): Promise<boolean> {
-  const { verdict, message, timing } = failure;
-  turn.metrics?.failed(verdict.next);
-  switch (verdict.next) {
-    case "retry":
-      await giveBack(turn, { message, state: "retrying", waitMs: verdict.inMs });
-      return false;
-    case "block":
-      await giveBack(turn, { message, state: "blocked", waitMs: null });
-      return false;
-    case "park":
-      await giveBack(turn, { message, state: "blocked", waitMs: verdict.forMs });
-      return false;
-    case "dead-letter":
-      return await settle(turn, event, { ...settlementOf(turn, event, timing), outcome: "dead", error: message });
+  /** Handles one event, if the worker may start it. */
+  async #handleNext(event: StoredEvent): Promise<Next> {
+    const rule = this.#options.ruleOf(event.type);
+    if (this.#attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
+    // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
+    const confirmed = this.#lease.confirmed();
+    if (confirmed !== undefined) await confirmed;
+    if (this.#lease.mustEnd) return await this.#giveBack(null);
+    if (areAttemptsUsedUp({ rule, attempt: this.#attempt, forgiven: this.#forgiven })) {
+      return await this.#endAttempts(event, rule);
+    }
+    return await this.#handle(event, rule);
   }
-}
 
-/** What a broken statement did is unknown. As long as this worker lives nobody else may take the account, so it must let go. */
-async function giveBackBroken(options: TurnOptions, accountId: string, turn: Turn | undefined, error: unknown) {
-  const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
-  const failure: HeadFailure = { message, isOfEvent: false, state: "retrying", waitMs: BROKEN_TURN_REST_MS };
-  const epoch = turn?.lease.epoch ?? null;
-  await options.ledger
-    .giveBack({ accountId, epoch, startedSeq: turn?.startedSeq ?? null, failure, forgives: false })
-    .catch((failed: unknown) => options.log.error({ err: failed, accountId }, "the account could not be given back"));
+  async #handle(event: StoredEvent, rule: RetryRule): Promise<Next> {
+    const { handler, log, transactions, metrics, ledger } = this.#options;
+    this.#lease.startedSeq = event.seq;
+    const startedMs = performance.now();
+    const startedUs = this.#clock.at(startedMs);
+    const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });
+    let settling: Settlement | undefined;
+    const settlement = () => (settling = this.#settlementOf(event, timing()));
+    this.#call = callHandler({
+      handler,
+      event,
+      attempt: this.#attempt,
+      epoch: this.#lease.name.epoch,
+      handlerTimeoutMs: rule.handlerTimeoutMs,
+      log,
+      transact: (work, signal) => transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work, signal),
+    });
+    const ended = await this.#call.ended;
+    if (ended.end !== "abandoned" && ended.end !== "hindered")
+      metrics?.attempted((performance.now() - startedMs) / 1_000);
+    switch (ended.end) {
+      case "done": {
+        const done = settlement();
+        return this.#noteSettled(event, done, await ledger.settle(done));
+      }
+      case "settled": {
+        const next = this.#noteSettled(event, settling ?? settlement(), ended.settled);
+        // The handler's own transaction has kept the lease until here.
+        return next === "continue" ? next : await this.#giveBack(null);
+      }
+      case "failed":
+        return await this.#fail(event, rule, ended.error, timing());
+      case "hindered":
+        return await this.#restForTransaction(event, ended.error);
+      case "abandoned":
+        return await this.#giveBack(null);
+    }
+  }
+
+  /** The settle of an event that went well. */
+  #settlementOf(event: StoredEvent, timing: Timing): Settlement {
+    const progress = {
+      events: this.#settledEvents + 1,
+      elapsedMs: performance.now() - this.#beganMs,
+      crowded: this.#options.isCrowded(),
+      stopping: this.#options.stopping.aborted,
+    };
+    return {
+      ...this.#lease.name,
+      ...timing,
+      seq: event.seq,
+      outcome: "processed",
+      error: null,
+      attempts: this.#attempt,
+      yields: shouldYield(progress),
+      keepsLease: false,
+    };
+  }
+
+  /** Takes note of a settle's answer: the next event is the head now, at its first attempt. */
+  #noteSettled(event: StoredEvent, settlement: Settlement, settled: Settled | undefined): Next {
+    if (settled === undefined) {
+      this.#lease.noteLost(event, "before the event was settled");
+      return "ended";
+    }
+    const { receivedAt } = event;
+    const { startedUs, outcome } = settlement;
+    const waitSeconds = startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
+    this.#options.metrics?.settled(outcome, waitSeconds);
+    this.#settledEvents += 1;
+    this.#attempt = 1;
+    this.#forgiven = 0;
+    this.#clock.hear(settled.databaseUs);
+    return settled.state === "running" ? "continue" : "ended";
+  }
+
+  async #fail(event: StoredEvent, rule: RetryRule, error: unknown, timing: Timing): Promise<Next> {
+    const attempt = this.#attempt - this.#forgiven;
+    const verdict = judgeFailure({ rule, attempt, wish: retryWishOf(error, Date.now()), random: Math.random() });
+    const message = textOf(error);
+    const failed = { ...this.#lease.name, seq: event.seq, attempt: this.#attempt, error: message, ...verdict };
+    this.#options.log.warn(failed, "the handler failed");
+    return await this.#carryOut(verdict, { event, message, timing });
+  }
+
+  /** The attempts were used up by workers that died: this one does not try. */
+  async #endAttempts(event: StoredEvent, rule: RetryRule): Promise<Next> {
+    this.#attempt -= 1;
+    const message = `its ${this.#attempt} attempts are used up: the worker was gone before the last one ended`;
+    this.#options.log.warn({ ...this.#lease.name, seq: event.seq, attempts: this.#attempt }, message);
+    return await this.#carryOut(giveUp(rule), { event, message, timing: { startedUs: null, durationMs: null } });
+  }
+
+  async #carryOut(
+    verdict: Verdict,
+    { event, message, timing }: { event: StoredEvent; message: string; timing: Timing },
+  ): Promise<Next> {
+    this.#options.metrics?.failed(verdict.next);
+    switch (verdict.next) {
+      case "retry":
+        return await this.#giveBack({ message, state: "retrying", waitMs: verdict.inMs, isOfEvent: true });
+      case "block":
+        return await this.#giveBack({ message, state: "blocked", waitMs: null, isOfEvent: true });
+      case "park":
+        return await this.#giveBack({ message, state: "blocked", waitMs: verdict.forMs, isOfEvent: true });
+      case "dead-letter": {
+        const dead: Settlement = { ...this.#settlementOf(event, timing), outcome: "dead", error: message };
+        return this.#noteSettled(event, dead, await this.#options.ledger.settle(dead));
+      }
+    }
+  }
+
+  /** What the handler needed could not be had: the account waits a little, and its event loses no attempt. */
+  async #restForTransaction(event: StoredEvent, error: unknown): Promise<Next> {
+    const named = { ...this.#lease.name, seq: event.seq, err: error };
+    this.#options.log.warn(named, "no transaction could begin; the event comes again");
+    await this.#lease.rest({ message: textOf(error), waitMs: REST_MS, isOfEvent: true });
+    return "ended";
+  }
+
+  /** Too many accounts wait for memory already: this one leaves its slot to others for a while. */
+  async #restForMemory(): Promise<void> {
+    const message = "the worker had no room for so large an event; it comes again";
+    const waitMs = MEMORY_REST_MS * (0.5 + Math.random());
+    await this.#lease.rest({ message, waitMs, isOfEvent: false });
+  }
+
+  async #giveBack(failure: HeadFailure | null): Promise<"ended"> {
+    await this.#lease.giveBack(failure);
+    return "ended";
+  }
 }

@@ -20,6 +20,9 @@ export class RetryAtError extends Error {
   }
 }
 
+/** What a failed handler asks for: never again, again in so many ms, or nothing. */
+export type RetryWish = { readonly never: true } | { readonly inMs: number } | undefined;
+
 /** The longest wait that a handler may ask for: 30 days. */
 const RETRY_IN_MS_MAX = 30 * 24 * 3_600_000;
 
@@ -28,7 +31,7 @@ const RETRY_IN_MS_MAX = 30 * 24 * 3_600_000;
  *
  * @param now by the clock that the handler made its time with, which is this process's
  */
-export function retryWishOf(thrown: unknown, now: number): { never: true } | { inMs: number } | undefined {
+export function retryWishOf(thrown: unknown, now: number): RetryWish {
   const retry = (thrown as { retry?: unknown } | null | undefined)?.retry;
   if (retry === false) return { never: true };
   const atMs = retry instanceof Date ? retry.getTime() : Number.NaN;

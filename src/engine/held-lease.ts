@@ -1,0 +1,95 @@
+import type { Claimed } from "../db/claim.ts";
+import type { HeadFailure } from "../db/give-back.ts";
+import type { StoredEvent } from "../domain/event.ts";
+import { textOf } from "../errors/text.ts";
+import type { TurnOptions } from "./turn-options.ts";
+
+/** The wait of an account whose turn broke off: whatever broke it must not break it a thousand times a second. */
+export const REST_MS = 1_000;
+
+/** A lease that a turn holds: what every write names, whether handlers may start under it, and how it is given back. */
+export class HeldLease {
+  readonly claimed: Claimed;
+  /** The last event whose handler was started. */
+  startedSeq: number | null = null;
+  readonly #options: TurnOptions;
+
+  constructor(options: TurnOptions, claimed: Claimed) {
+    this.#options = options;
+    this.claimed = claimed;
+  }
+
+  /** The lease as every write names it. */
+  get name(): { accountId: string; epoch: number } {
+    return { accountId: this.claimed.accountId, epoch: this.claimed.epoch };
+  }
+
+  /** Whether the worker may start nothing more. */
+  get mustEnd(): boolean {
+    return this.#options.stopping.aborted || this.#options.interrupted.aborted;
+  }
+
+  /** Resolves when the lease is known to be good, or when the turn must end; undefined when it is good. */
+  confirmed(): Promise<void> | undefined {
+    return this.#options.confirmed() === undefined ? undefined : this.#untilConfirmed();
+  }
+
+  /**
+   * Records that the handler is about to be called, as late as possible: a worker that dies before that has used up no attempt. A
+   * first attempt is not recorded: that would be a write for every event.
+   *
+   * @returns false when the lease is lost
+   */
+  async recordStart(event: StoredEvent): Promise<boolean> {
+    await this.#untilConfirmed();
+    if (this.mustEnd || (await this.#options.ledger.recordStart({ ...this.name, seq: event.seq }))) return true;
+    this.noteLost(event, "before the handler was called");
+    return false;
+  }
+
+  /** Counts a lease that another worker has by now. The event will be handled again. */
+  noteLost(event: StoredEvent, when: string): void {
+    this.#options.metrics?.lostLease();
+    this.#options.log.warn({ ...this.name, seq: event.seq }, `lease lost ${when}; the event will be handled again`);
+  }
+
+  /**
+   * Ends the lease while events are pending.
+   *
+   * @param failure why the head has to wait; null when it may go on at once
+   * @param forgives whether the attempt under way does not count
+   */
+  async giveBack(failure: HeadFailure | null, { forgives = failure === null } = {}): Promise<void> {
+    await this.#options.ledger.giveBack({ ...this.name, startedSeq: this.startedSeq, failure, forgives });
+  }
+
+  /** Gives the account back for a while: what the head needed could not be had, and it loses no attempt. */
+  async rest(failure: Pick<HeadFailure, "message" | "waitMs" | "isOfEvent">): Promise<void> {
+    await this.giveBack({ ...failure, state: "retrying" }, { forgives: true });
+  }
+
+  async #untilConfirmed(): Promise<void> {
+    const { confirmed } = this.#options;
+    for (let wait = confirmed(); wait !== undefined && !this.mustEnd; wait = confirmed()) await wait;
+  }
+}
+
+/**
+ * Gives back the account of a turn that broke off. What its last statement did is unknown, and nobody else takes the account as long
+ * as this worker lives.
+ *
+ * @param lease undefined when the claim itself broke
+ */
+export async function giveBackBroken(
+  options: TurnOptions,
+  accountId: string,
+  lease: HeldLease | undefined,
+  error: unknown,
+): Promise<void> {
+  const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
+  const failure: HeadFailure = { message, isOfEvent: false, state: "retrying", waitMs: REST_MS };
+  const { epoch = null } = lease?.name ?? {};
+  await options.ledger
+    .giveBack({ accountId, epoch, startedSeq: lease?.startedSeq ?? null, failure, forgives: false })
+    .catch((failed: unknown) => options.log.error({ err: failed, accountId }, "the account could not be given back"));
+}

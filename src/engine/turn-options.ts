@@ -1,0 +1,27 @@
+import type { RetryRule } from "../domain/failure.ts";
+import type { Log } from "../log/log.ts";
+import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
+import type { Handler } from "./handler.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Transactions } from "./transactions.ts";
+
+/** What every turn of a worker shares. */
+export interface TurnOptions {
+  readonly ledger: Ledger;
+  readonly transactions: Transactions;
+  readonly handler: Handler;
+  /** How events of this type are retried. */
+  readonly ruleOf: (type: string | null) => RetryRule;
+  readonly log: Log;
+  readonly metrics?: WorkerMetrics;
+  /** Whether accounts wait for a slot of this worker. */
+  readonly isCrowded: () => boolean;
+  /** Resolves when the worker's lease is known to be good; undefined when it is. No handler starts before. */
+  readonly confirmed: () => Promise<void> | undefined;
+  /** Aborts when the worker begins to stop: turns end after the event that is being handled. */
+  readonly stopping: AbortSignal;
+  /** Aborts when handlers must end: the worker may have lost its lease, or its time to stop is over. */
+  readonly interrupted: AbortSignal;
+  /** Aborts when handlers are waited for no longer. */
+  readonly abandoned: AbortSignal;
+}
