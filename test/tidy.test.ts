@@ -43,6 +43,21 @@ test("imports point only downward, and never to a folder beside", async () => {
   assert.deepEqual(wrong, []);
 });
 
+test("no file imports itself over others, also not for its types", async () => {
+  const sources = await readSources();
+  const graph = new Map([...sources].map(([file, source]) => [file, importsOf(file, source)]));
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (file: string, path: readonly string[]): void => {
+    if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(" → "));
+    if (path.includes(file) || done.has(file)) return;
+    for (const imported of graph.get(file) ?? []) visit(imported, [...path, file]);
+    done.add(file);
+  };
+  for (const file of graph.keys()) visit(file, []);
+  assert.deepEqual(cycles, []);
+});
+
 test("the domain is pure: no clock, no randomness, no input or output", async () => {
   for (const [file, source] of await readSources()) {
     if (folderOf(file) !== "domain") continue;

@@ -2,7 +2,8 @@ import { userInfo } from "node:os";
 import { Argument, Command, InvalidArgumentError } from "commander";
 import { readSettings } from "../config/settings.ts";
 import type { Verb } from "../domain/account.ts";
-import { operateOnce } from "../service/operate.ts";
+import { carryOutVerb } from "../engine/operate.ts";
+import { withConnection } from "../service/connection.ts";
 import { jsonOption } from "./options.ts";
 import { print, say } from "./output.ts";
 
@@ -37,7 +38,8 @@ async function run(command: { verb: Verb; account: string; seq?: number; flags: 
   const { verb, account: accountId, seq, flags } = command;
   const { who = currentUser(), why, force, json } = flags;
   const operation = { verb, accountId, seq, who, why, force };
-  const operated = await operateOnce({ settings: readSettings(process.env), operation, say });
+  const connection = { settings: readSettings(process.env), name: "inturn operator", say };
+  const operated = await withConnection(connection, (database) => carryOutVerb(database, operation));
   if (json === true) print(JSON.stringify({ accountId, verb, ...operated }));
   else print(`${verb}: account ${accountId} is ${operated.state}; event ${operated.seq}`);
 }

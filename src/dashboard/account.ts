@@ -13,19 +13,9 @@ import type { AnswerBudget } from "../engine/answers.ts";
 import { InturnError } from "../errors/error.ts";
 import { count, timeOfDay } from "./format.ts";
 import { drawLane } from "./lane.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
-import {
-  accountPath,
-  type DashboardPage,
-  freshPart,
-  lookAt,
-  type Markup,
-  type PageContext,
-  pauseButton,
-  showPage,
-  stateBadge,
-  table,
-} from "./view.ts";
+import { accountPath, freshPart, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
 
 const EVENTS_PER_PAGE = 50;
 

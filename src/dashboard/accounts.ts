@@ -8,18 +8,8 @@ import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount 
 import { formatDuration } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { ago, count } from "./format.ts";
-import {
-  accountPath,
-  type DashboardPage,
-  freshPart,
-  lookAt,
-  type Markup,
-  type PageContext,
-  pauseButton,
-  showPage,
-  stateBadge,
-  table,
-} from "./view.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
+import { accountPath, freshPart, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
 
 const PAGE_ROWS = 50;
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import type { DashboardPage } from "./view.ts";
+import type { DashboardPage } from "./page.ts";
 
 const require = createRequire(import.meta.url);
 

@@ -14,9 +14,9 @@ import { showError } from "./error-page.ts";
 import { createLanesPages } from "./lanes.ts";
 import { LiveOverview } from "./live.ts";
 import { createOverviewPage } from "./overview.ts";
+import type { DashboardPage } from "./page.ts";
 import { createResultsPage } from "./results.ts";
 import { createVerbPages } from "./verbs.ts";
-import type { DashboardPage } from "./view.ts";
 import { createWorkersPage } from "./workers.ts";
 
 /** What the dashboard stands on. */

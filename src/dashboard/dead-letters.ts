@@ -3,8 +3,9 @@ import { DEAD_LETTERS_OF_ACCOUNT_MAX, type DeadLetter, listDeadLetters } from ".
 import type { Database } from "../db/pool.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { timeOfDay } from "./format.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
-import { accountPath, type DashboardPage, lookAt, type Markup, type PageContext, showPage, table } from "./view.ts";
+import { accountPath, type Markup, showPage, table } from "./view.ts";
 
 const ACCOUNTS_PER_PAGE = 50;
 

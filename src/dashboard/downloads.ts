@@ -4,8 +4,8 @@
 import { stringify } from "csv-stringify/sync";
 import type { Database } from "../db/pool.ts";
 import type { AccountResult } from "../db/results.ts";
+import { type DashboardPage, lookAt } from "./page.ts";
 import { listResults } from "./results.ts";
-import { type DashboardPage, lookAt } from "./view.ts";
 
 const ACCOUNTS_PER_CHUNK = 1_000;
 

@@ -3,7 +3,8 @@
  */
 import { html } from "hono/html";
 import type { InturnError } from "../errors/error.ts";
-import { type Markup, type PageContext, showPage } from "./view.ts";
+import type { PageContext } from "./page.ts";
+import { type Markup, showPage } from "./view.ts";
 
 /** Shows an error. The status is set already. */
 export async function showError(c: PageContext, error: InturnError, requestId: string): Promise<Response> {

@@ -4,7 +4,8 @@
 import { html } from "hono/html";
 import { type Lane, listLanes } from "../db/lanes.ts";
 import type { Database } from "../db/pool.ts";
-import { type DashboardPage, lookAt, type Markup, type PageContext, pauseButton, showPage } from "./view.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
+import { type Markup, pauseButton, showPage } from "./view.ts";
 
 const LANES = [50, 200, 1_000] as const;
 

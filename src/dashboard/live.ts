@@ -7,7 +7,7 @@ import type { Pulse } from "../db/pulse.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
 import { InturnError } from "../errors/error.ts";
 import { pointsOf, renderNews } from "./overview.ts";
-import { type DashboardPage, lookAt, type PageContext } from "./view.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 
 /** Browsers that may look on at once; each holds a connection. */
 const VIEWERS_MAX = 200;

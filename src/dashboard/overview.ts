@@ -9,7 +9,8 @@ import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 import { formatDuration } from "../domain/duration.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
 import { ago, count } from "./format.ts";
-import { type DashboardPage, lookAt, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
+import { type DashboardPage, lookAt } from "./page.ts";
+import { type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
 import { workersTable } from "./workers.ts";
 
 const ATTENTION_MAX = 10;

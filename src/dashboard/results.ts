@@ -13,16 +13,8 @@ import {
   readRunSummary,
 } from "../db/results.ts";
 import { count, timeOfDay } from "./format.ts";
-import {
-  accountPath,
-  type DashboardPage,
-  lookAt,
-  type Markup,
-  type PageContext,
-  showPage,
-  stateBadge,
-  table,
-} from "./view.ts";
+import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
+import { accountPath, type Markup, showPage, stateBadge, table } from "./view.ts";
 
 const ACCOUNTS_PER_PAGE = 100;
 

@@ -7,7 +7,8 @@ import { VERBS, type Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { accountPath, type DashboardPage, type Markup, type PageContext, tokenField } from "./view.ts";
+import type { DashboardPage, PageContext } from "./page.ts";
+import { accountPath, type Markup, tokenField } from "./view.ts";
 
 /** What a button says, and what its dialog says before it is done. */
 const WORDS: Record<Verb, { label: string; effect: string }> = {

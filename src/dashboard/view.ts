@@ -1,37 +1,14 @@
 /**
  * What every page shares: how it is shown, and the pieces that it is made of.
  */
-import type { HttpBindings } from "@hono/node-server";
-import type { Context } from "hono";
 import { html } from "hono/html";
 import type { HtmlEscapedString } from "hono/utils/html";
 import type { Caller } from "../domain/access.ts";
 import { assetPath } from "./assets.ts";
+import type { PageContext } from "./page.ts";
 
 /** A piece of a page; text put into it is escaped. */
 export type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
-
-/** What a request for a page carries. */
-interface PageEnvironment {
-  Bindings: HttpBindings;
-  Variables: { caller: Caller; basePath: string; formToken: string };
-}
-
-/** A request for a page under way. */
-export type PageContext = Context<PageEnvironment>;
-
-/** One page, or what a form of one is sent to. */
-export interface DashboardPage {
-  readonly method: "GET" | "POST";
-  readonly path: string;
-  readonly access: "open" | "read" | "operate";
-  handle(c: PageContext, form: URLSearchParams): Response | Promise<Response>;
-}
-
-/** A page that is only looked at. */
-export function lookAt(path: string, handle: (c: PageContext) => Response | Promise<Response>): DashboardPage {
-  return { method: "GET", path, access: "read", handle };
-}
 
 const PLACES = [
   ["/", "Overview"],

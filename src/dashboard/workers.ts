@@ -3,7 +3,8 @@ import type { Database } from "../db/pool.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { count, timeOfDay } from "./format.ts";
-import { type DashboardPage, freshPart, lookAt, type Markup, pauseButton, showPage, table } from "./view.ts";
+import { type DashboardPage, lookAt } from "./page.ts";
+import { freshPart, type Markup, pauseButton, showPage, table } from "./view.ts";
 
 const WORKERS_MAX = 500;
 
