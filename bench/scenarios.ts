@@ -9,10 +9,10 @@ import pg from "pg";
 import { readSettings, type Settings } from "../src/config/settings.ts";
 import { insertApiKey } from "../src/db/api-keys.ts";
 import { openDatabase } from "../src/db/pool.ts";
+import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
-import { runLoad } from "../src/service/load.ts";
 import { appendBacklog, untilSettled } from "./support.ts";
 
 /** One measurement. */

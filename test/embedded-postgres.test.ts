@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import pg from "pg";
-import { useEmbeddedPostgres } from "../src/service/embedded-postgres.ts";
+import { useEmbeddedPostgres } from "../src/embedded/embedded-postgres.ts";
 import { killLeftovers, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 

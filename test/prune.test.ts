@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { verify } from "../src/demo/verify.ts";
 import { pruneAll } from "../src/engine/prune.ts";
-import { verify } from "../src/service/verify.ts";
 import { appendEvents, newEvent } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { runProcess } from "./support/process.ts";

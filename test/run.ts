@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { glob } from "node:fs/promises";
 import pg from "pg";
 import { migrateDatabase } from "../src/db/migrate.ts";
-import { useEmbeddedPostgres } from "../src/service/embedded-postgres.ts";
+import { useEmbeddedPostgres } from "../src/embedded/embedded-postgres.ts";
 import { databaseUrl, TEMPLATE } from "./support/database.ts";
 
 const given = process.env["TEST_DATABASE_URL"];

@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { withLock } from "../src/service/start-lock.ts";
+import { withLock } from "../src/embedded/start-lock.ts";
 import { startProcess, type TestProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 

@@ -10,11 +10,12 @@ import { test } from "node:test";
 const LAYERS = [
   ["errors"],
   ["domain"],
-  ["config", "log", "trace", "metrics"],
+  ["config", "log", "trace", "metrics", "embedded"],
   ["db"],
   ["engine"],
   ["worker", "http", "dashboard", "client"],
   ["service"],
+  ["demo"],
   ["cli", "index.ts"],
 ];
 
@@ -73,7 +74,7 @@ test("only db knows SQL, only one place adds a job, only config reads the enviro
   const addsJob: string[] = [];
   for (const [file, source] of await readSources()) {
     if (/\badd_jobs?\s*\(/.test(source)) addsJob.push(file);
-    if (folderOf(file) !== "db" && file !== "src/service/embedded-postgres.ts") {
+    if (folderOf(file) !== "db" && file !== "src/embedded/embedded-postgres.ts") {
       assert.doesNotMatch(source, /\b(?:from|into|update|truncate) inturn\./, `${file} has SQL`);
     }
     if (folderOf(file) !== "config") assert.doesNotMatch(source, /process\.env[.[]/, `${file} reads the environment`);

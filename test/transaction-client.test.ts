@@ -11,11 +11,11 @@ import QueryStream from "pg-query-stream";
 import { Permits } from "../src/db/permits.ts";
 import { openDatabase, type TransactionClient } from "../src/db/pool.ts";
 import { inTransaction } from "../src/db/transaction.ts";
+import { verify } from "../src/demo/verify.ts";
 import { createTransactions } from "../src/engine/transactions.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import type { TurnOptions } from "../src/engine/turn-options.ts";
 import { createLog } from "../src/log/log.ts";
-import { verify } from "../src/service/verify.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { accountRow, appendTo, createTestWorker, expireLease, rule, slowly } from "./support/worker.ts";
 

@@ -1,8 +1,8 @@
 /** What `verify` says of an account that is in order: where each of its events has gone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isKept, verify } from "../src/demo/verify.ts";
 import { runTurn } from "../src/engine/turn.ts";
-import { isKept, verify } from "../src/service/verify.ts";
 import { withDatabase } from "./support/database.ts";
 import { appendTo, createTestWorker, rule } from "./support/worker.ts";
 

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
+import { type DemoReport, runDemo } from "../demo/demo.ts";
 import { useDatabase } from "../service/database.ts";
-import { type DemoReport, runDemo } from "../service/demo.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
 import { createProgress } from "./progress.ts";

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type LoadReport, runLoad } from "../service/load.ts";
+import { type LoadReport, runLoad } from "../demo/load.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printFacts } from "./output.ts";
 import { createProgress } from "./progress.ts";

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
+import { isKept, type Verification, verify } from "../demo/verify.ts";
 import { withConnection } from "../service/connection.ts";
-import { isKept, type Verification, verify } from "../service/verify.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
 

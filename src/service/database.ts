@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Settings } from "../config/settings.ts";
 import { addressOf, isMigrated, migrateDatabase } from "../db/migrate.ts";
+import { useEmbeddedPostgres } from "../embedded/embedded-postgres.ts";
 import { InturnError } from "../errors/error.ts";
-import { useEmbeddedPostgres } from "./embedded-postgres.ts";
 
 /** A database that is ready to be used. */
 export interface ReadyDatabase {

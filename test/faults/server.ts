@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { migrateDatabase } from "../../src/db/migrate.ts";
-import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/service/postgres-binaries.ts";
+import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/embedded/postgres-binaries.ts";
 import { until } from "../support/until.ts";
 import { onExit } from "./exit.ts";
 

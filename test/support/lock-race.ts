@@ -5,7 +5,7 @@
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { withLock } from "../../src/service/start-lock.ts";
+import { withLock } from "../../src/embedded/start-lock.ts";
 
 const CALLERS = 6;
 

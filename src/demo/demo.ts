@@ -9,7 +9,7 @@ import { clearEverything, hasOtherEvents, type Progress, readProgress } from "..
 import { readRunSummary } from "../db/results.ts";
 import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
-import { type Fleet, startFleet } from "./fleet.ts";
+import { type Fleet, startFleet } from "../service/fleet.ts";
 import { LOAD_EVENT_TYPE, type LoadReport, runLoad } from "./load.ts";
 import { type Verification, verify } from "./verify.ts";
 
