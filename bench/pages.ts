@@ -4,9 +4,9 @@
  */
 import { parseArgs } from "node:util";
 import { readSettings } from "../src/config/settings.ts";
+import { listUrgentAccounts } from "../src/db/accounts.ts";
 import { type Database, openDatabase } from "../src/db/pool.ts";
 import { readPulse } from "../src/db/pulse.ts";
-import { listUrgentAccounts } from "../src/db/urgency.ts";
 import { listWorkers } from "../src/db/workers.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";
@@ -24,7 +24,7 @@ const PATHS = [
   "/accounts?state=blocked",
   "/accounts?state=idle&page=40",
   "/accounts?search=account-07",
-  "/accounts?sort=backlog",
+  "/accounts?sort=pending",
   "/accounts?sort=lag",
   "/accounts/account-000050",
 ];
@@ -96,7 +96,7 @@ async function explain(database: Database): Promise<void> {
   };
   const watched = { query, connect: async () => ({ query, release: () => undefined }) } as unknown as Database;
   const page = { states: [], prefix: "", offset: 0, limit: 51 };
-  for (const sort of ["urgency", "backlog", "lag"] as const) await listUrgentAccounts(watched, { ...page, sort });
+  for (const sort of ["urgency", "pending", "lag"] as const) await listUrgentAccounts(watched, { ...page, sort });
   await listWorkers(watched, 20);
   await readPulse(watched);
   for (const { text, values } of asked) {

@@ -3,12 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { listAccounts } from "../src/db/accounts.ts";
 import { claimAccounts } from "../src/db/claim.ts";
+import { findPage, readPage } from "../src/db/event-pages.ts";
 import { readBatches, readNextEvents } from "../src/db/events.ts";
 import { giveBackLeases } from "../src/db/give-back.ts";
 import { findLockedAccounts } from "../src/db/locked.ts";
-import { findPage, listAccounts, readPage, readProcessedSeqs } from "../src/db/pages.ts";
 import type { Database } from "../src/db/pool.ts";
+import { readProcessedSeqs } from "../src/db/progress.ts";
 import { pruneStep } from "../src/db/prune.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
 import { settleEvents } from "../src/db/settle.ts";

@@ -5,11 +5,11 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
+import { listUrgentAccounts, type UrgencySort } from "../src/db/accounts.ts";
 import { listDeadLetters } from "../src/db/dead-letters.ts";
 import { listLanes } from "../src/db/lanes.ts";
 import type { Database } from "../src/db/pool.ts";
 import { readPulse } from "../src/db/pulse.ts";
-import { listUrgentAccounts, type UrgencySort } from "../src/db/urgency.ts";
 import { listWorkers } from "../src/db/workers.ts";
 import { PulseWatch } from "../src/engine/pulse.ts";
 import { createLog } from "../src/log/log.ts";
@@ -147,7 +147,7 @@ test(
       "retrying",
       "paused",
     ]);
-    assert.deepEqual(await list("backlog"), ["scheduled", "retrying", "blocked-new", "blocked-old", "running"]);
+    assert.deepEqual(await list("pending"), ["scheduled", "retrying", "blocked-new", "blocked-old", "running"]);
     const lag = await list("lag");
     assert.deepEqual(
       [lag.slice(0, 4).toSorted(), lag[4]],
@@ -266,7 +266,7 @@ test(
     await db.query("analyze");
     const { database, texts } = watched(db.database);
     const page = { states: [], prefix: "", offset: 0, limit: 50 };
-    for (const sort of ["urgency", "backlog", "lag"] as const) await listUrgentAccounts(database, { ...page, sort });
+    for (const sort of ["urgency", "pending", "lag"] as const) await listUrgentAccounts(database, { ...page, sort });
     await listUrgentAccounts(database, { ...page, prefix: "account-77", sort: "urgency" });
     await listWorkers(database, 50);
     await listLanes(database, { lanesMax: 50, sinceMs: 0 });

@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { readSettings } from "../config/settings.ts";
-import type { ShownState } from "../db/pulse.ts";
-import { listUrgentAccounts, SHOWN_STATES, type UrgencySort } from "../db/urgency.ts";
+import { listUrgentAccounts, SHOWN_STATES, type UrgencySort } from "../db/accounts.ts";
+import type { ShownState } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { withConnection } from "../service/connection.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
@@ -21,8 +21,8 @@ export function createAccountsCommand(): Command {
     .addOption(new Option("--state <state>", "only those in this state").choices(SHOWN_STATES))
     .option("--search <text>", "only those whose id begins with this", "")
     .addOption(
-      new Option("--sort <order>", "the most urgent, the most waiting events, or the longest waiting first")
-        .choices(["urgency", "backlog", "lag"] satisfies UrgencySort[])
+      new Option("--sort <order>", "the most urgent, the most pending events, or the oldest pending event first")
+        .choices(["urgency", "pending", "lag"] satisfies UrgencySort[])
         .default("urgency"),
     )
     .addOption(wholeNumberOption("--limit <number>", "how many", { least: 1, most: 10_000, default: 50 }))
@@ -36,7 +36,7 @@ export function createAccountsCommand(): Command {
       if (json === true) return print(JSON.stringify(accounts));
       if (accounts.length === 0) return print("No account matches.");
       printTable(
-        ["ACCOUNT", "STATE", "SINCE", "WAITING", "OLDEST", "ATTEMPTS", "DEAD", "EVENTS", "ERROR"],
+        ["ACCOUNT", "STATE", "SINCE", "PENDING", "OLDEST", "ATTEMPTS", "DEAD", "EVENTS", "ERROR"],
         accounts.map((account) => [
           oneLine(account.accountId),
           account.state,

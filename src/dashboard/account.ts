@@ -2,8 +2,8 @@
  * One account: what it does, its lane, its events in order, and what can be done about it.
  */
 import { html } from "hono/html";
+import { type EventResult, findEvent, findPage, readPage } from "../db/event-pages.ts";
 import { listOperations, type OperatorLogEntry } from "../db/operate.ts";
-import { type EventResult, findEvent, findPage, readPage } from "../db/pages.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { VERBS, type Verb } from "../domain/account.ts";

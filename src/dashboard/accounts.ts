@@ -2,9 +2,9 @@
  * The accounts: those in trouble first, to be searched, filtered and sorted.
  */
 import { html } from "hono/html";
+import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
-import type { ShownState } from "../db/pulse.ts";
-import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/urgency.ts";
+import type { ShownState } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { ago, count } from "./format.ts";
@@ -18,8 +18,8 @@ const PAGES_MAX = 40;
 
 const SORTS: Record<UrgencySort, string> = {
   urgency: "most urgent first",
-  backlog: "most waiting events first",
-  lag: "longest waiting first",
+  pending: "most pending events first",
+  lag: "oldest pending event first",
 };
 
 /** What is looked for. */

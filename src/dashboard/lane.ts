@@ -2,7 +2,7 @@
  * One account's lane as a picture: a row for each event, from received over started to settled. No two runs overlap.
  */
 import { html } from "hono/html";
-import type { EventResult } from "../db/pages.ts";
+import type { EventResult } from "../db/event-pages.ts";
 import { formatDuration } from "../domain/duration.ts";
 import type { Markup } from "./view.ts";
 

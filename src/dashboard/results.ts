@@ -2,7 +2,7 @@
  * The results: what came in, what was handled, how near that was to the best there is, and the proof that it was in order.
  */
 import { html } from "hono/html";
-import { type AccountPlace, listAccounts } from "../db/pages.ts";
+import { type AccountPlace, listAccounts } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import {
   type AccountResult,

@@ -46,3 +46,15 @@ export async function hasOtherEvents(database: Database, type: string): Promise<
 export async function clearEverything(database: Database): Promise<void> {
   await database.query("truncate inturn.accounts, inturn.events, inturn.operations");
 }
+
+/** How far these accounts are: the last settled seq of each that exists. */
+export async function readProcessedSeqs(
+  database: Database,
+  accountIds: readonly string[],
+): Promise<Map<string, number>> {
+  const { rows } = await database.query<{ id: string; seq: number }>(
+    "select a.id, a.processed_seq as seq from inturn.accounts as a where a.id = any ($1)",
+    [accountIds],
+  );
+  return new Map(rows.map(({ id, seq }) => [id, seq]));
+}

@@ -1,11 +1,9 @@
 /**
  * How the whole system is at a moment: totals from one reading of all accounts, and waits from what was settled last.
  */
-import type { AccountState } from "../domain/account.ts";
+import type { ShownState } from "../domain/account.ts";
+import { SHOWN_STATE } from "./accounts.ts";
 import type { Database } from "./pool.ts";
-
-/** What the views call an account's state. */
-export type ShownState = AccountState | "paused";
 
 /** The system at a moment of the database's clock. */
 export interface Pulse {
@@ -39,7 +37,7 @@ const RECENT = { accountsMax: 200, eventsMax: 20, seconds: 10 };
  * read faster, and make all of them wait for one row.
  */
 const TOTALS = `
-  select case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end as state,
+  select ${SHOWN_STATE} as state,
     count(*)::int as accounts, sum(a.last_seq)::bigint as received, sum(a.processed_seq)::bigint as settled
   from inturn.accounts as a group by 1`;
 

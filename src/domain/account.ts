@@ -37,3 +37,6 @@ export const VERBS = ["pause", "resume", "retry", "skip", "redrive", "replay"] a
 
 /** One of {@link VERBS}. */
 export type Verb = (typeof VERBS)[number];
+
+/** What the views call an account's state. */
+export type ShownState = AccountState | "paused";

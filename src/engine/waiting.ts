@@ -1,8 +1,9 @@
 /**
  * Waiting for events to be settled: many requests, one look at the database now and then.
  */
-import { readProcessedSeqs } from "../db/pages.ts";
+
 import type { Database } from "../db/pool.ts";
+import { readProcessedSeqs } from "../db/progress.ts";
 import { InturnError } from "../errors/error.ts";
 
 /** What to wait for. */

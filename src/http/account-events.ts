@@ -2,7 +2,7 @@
  * Reading the events of an account, and waiting until one is settled.
  */
 import { z } from "@hono/zod-openapi";
-import { type EventResult, findEvent, findPage, readPage } from "../db/pages.ts";
+import { type EventResult, findEvent, findPage, readPage } from "../db/event-pages.ts";
 import type { Database } from "../db/pool.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import type { Waiting } from "../engine/waiting.ts";

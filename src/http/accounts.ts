@@ -2,7 +2,7 @@
  * Reading accounts.
  */
 import { z } from "@hono/zod-openapi";
-import { type AccountPlace, listAccounts } from "../db/pages.ts";
+import { type AccountPlace, listAccounts } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { ACCOUNT_STATES } from "../domain/account.ts";

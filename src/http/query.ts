@@ -1,5 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import { PAGE_ROWS_MAX } from "../db/pages.ts";
+import { PAGE_ROWS_MAX } from "../db/accounts.ts";
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
 

@@ -1,12 +1,76 @@
 /**
- * Accounts for who looks after them: those in trouble first. Each state's accounts come out of an index in the order in which
- * they are shown, so a page costs the same among a hundred accounts and a hundred thousand.
+ * The listings of accounts: by id or by pending events, and for operators, those in trouble first. A page is chosen on the table, by
+ * an index, so it costs the same among a hundred accounts and a hundred thousand; what stands on it is what the public view shows.
+ * The view looks at the clock, so a join would make all of it for each page: `lateral` with `offset 0` asks it for one row at a time.
  */
-import type { Database } from "./pool.ts";
-import type { ShownState } from "./pulse.ts";
 
-/** How a listing is ordered: the most urgent, the most waiting events, or the oldest waiting event first. */
-export type UrgencySort = "urgency" | "backlog" | "lag";
+import type { ShownState } from "../domain/account.ts";
+import type { Database } from "./pool.ts";
+import { ACCOUNT_COLUMNS, type AccountResult } from "./results.ts";
+
+/** The most rows one page of a listing holds. */
+export const PAGE_ROWS_MAX = 1_000;
+
+/** Whether an id begins with this parameter, by the index: up to the last character that there is, as often as an id is long. */
+const beginsWith = (prefix: string) =>
+  `a.id between ${prefix} and ${prefix} || repeat(chr(1114111), 250) and starts_with(a.id, ${prefix})`;
+
+/** A place between two accounts in the order of a listing. */
+export interface AccountPlace {
+  readonly accountId: string;
+  /** Where the listing goes by it: how many events were pending. */
+  readonly pending: number;
+}
+
+/** Which accounts, and in which order. */
+export interface AccountFilter {
+  /** Any of these, as the view calls them; empty for all. */
+  readonly states: readonly string[];
+  /** The ids begin with each of these. */
+  readonly prefixes: readonly string[];
+  /** By id, or with the most pending events first; then only accounts that have any. */
+  readonly sort: "id" | "pending";
+}
+
+/** The state of `inturn.accounts as a`, as `inturn.account_results` shows it. */
+export const SHOWN_STATE = "case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end";
+
+/** Whether every account in one of these states has pending events: then a smaller index serves. */
+const neverIdle = (states: readonly string[]) =>
+  states.length > 0 && !states.includes("idle") && !states.includes("paused");
+
+/** A page of accounts after this place. */
+export async function listAccounts(
+  database: Database,
+  page: AccountFilter & { after: AccountPlace | null; limit: number },
+): Promise<AccountResult[]> {
+  const { states, prefixes, sort, after, limit } = page;
+  const values: unknown[] = [];
+  const bind = (value: unknown) => `$${values.push(value)}`;
+  const byPending = sort === "pending";
+  const order = byPending ? "a.processed_seq - a.last_seq, a.id" : "a.id";
+  const wanted = prefixes.map(bind).map(beginsWith);
+  if (states.length > 0) wanted.push(`${SHOWN_STATE} = any (${bind(states)}::text[])`);
+  if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
+  if (byPending) wanted.push("a.last_seq > a.processed_seq");
+  if (after !== null) {
+    const place = byPending ? `${bind(-after.pending)}::bigint, ${bind(after.accountId)}` : bind(after.accountId);
+    wanted.push(`(${order}) > (${place})`);
+  }
+  const text = `
+    with page as materialized (
+      select a.id, row_number() over (order by ${order}) as place from inturn.accounts as a
+      ${wanted.length > 0 ? `where ${wanted.join(" and ")}` : ""}
+      order by ${order} limit ${bind(limit)}
+    )
+    select ${ACCOUNT_COLUMNS} from page as p
+    cross join lateral (select * from inturn.account_results as r where r.account_id = p.id offset 0) as r
+    order by p.place`;
+  return (await database.query<AccountResult>(text, values)).rows;
+}
+
+/** How a listing is ordered: the most urgent, the most pending events, or the oldest pending event first. */
+export type UrgencySort = "urgency" | "pending" | "lag";
 
 /** An account as a listing shows it. Times are PostgreSQL's text, in the session's zone. */
 export interface UrgentAccount {
@@ -44,10 +108,10 @@ export const SHOWN_STATES: readonly ShownState[] = Object.keys(STATES) as ShownS
 /** By lag this many accounts of each state are compared: those that have been in it for longest. */
 const COMPARED_MAX = 2_000;
 
-/** By `backlog` and `lag` only accounts are listed that have events that wait. */
+/** By `pending` and `lag` only accounts with pending events are listed. */
 const ORDERS: Record<UrgencySort, { order: string; waits: boolean }> = {
   urgency: { order: "c.rank, c.place", waits: false },
-  backlog: { order: "c.pending desc, c.id", waits: true },
+  pending: { order: "c.pending desc, c.id", waits: true },
   lag: { order: "head.received_at, c.id", waits: true },
 };
 
@@ -75,7 +139,7 @@ export async function listUrgentAccounts(
       extract(epoch from clock_timestamp() - head.received_at)::double precision as "oldestPendingSeconds"
     from page as c ${heads}
     order by c.number`;
-  const rowsMax = { urgency: offset + limit, backlog: null, lag: COMPARED_MAX }[sort];
+  const rowsMax = { urgency: offset + limit, pending: null, lag: COMPARED_MAX }[sort];
   return (await database.query<UrgentAccount>(text, [prefix, rowsMax, offset, limit])).rows;
 }
 
@@ -87,6 +151,6 @@ function sourceOf(state: ShownState, sort: UrgencySort): string {
         case when a.processed_seq < a.last_seq then a.processed_seq + 1 end as head_seq,
         a.head_attempts, a.head_error, a.next_attempt_at
        from inturn.accounts as a
-       where ${where} and ($1 = '' or a.id between $1 and $1 || repeat(chr(1114111), 250) and starts_with(a.id, $1))
-       ${sort === "backlog" ? "and a.last_seq > a.processed_seq" : `order by ${order}`} limit $2::bigint)`;
+       where ${where} and ($1 = '' or ${beginsWith("$1")})
+       ${sort === "pending" ? "and a.last_seq > a.processed_seq" : `order by ${order}`} limit $2::bigint)`;
 }
