@@ -52,7 +52,7 @@ async function measureDrain(drains: Drains, locksMax: number) {
   await appendBacklog(client, workload.events);
   const { metricsPort } = DRAIN;
   const settings = {
-    ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0, metricsPort }),
+    ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0, metricsPort }),
     databaseUrl: scratch.url,
   };
   const startedMs = performance.now();

@@ -55,7 +55,7 @@ async function measure(from: Scratch, largeAccounts: number, random: Random): Pr
     );
   }
   const settings = {
-    ...readSettings({}, { logLevel: "warn", handlerMs: HANDLER_MS, port: 0 }),
+    ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: HANDLER_MS, port: 0 }),
     databaseUrl: from.url,
   };
   const startedMs = performance.now();

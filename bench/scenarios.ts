@@ -92,7 +92,7 @@ export const SCENARIOS: readonly Scenario[] = [
 ];
 
 function settingsFor(url: string): Settings {
-  return { ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0 }), databaseUrl: url };
+  return { ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0 }), databaseUrl: url };
 }
 
 async function measureIngest(

@@ -27,7 +27,10 @@ const scratch = await openScratch();
 try {
   await scratch.recreate();
   const client = await scratch.connect();
-  const settings = { ...readSettings({}, { logLevel: "warn", handlerMs: 0, port: 0 }), databaseUrl: scratch.url };
+  const settings = {
+    ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0 }),
+    databaseUrl: scratch.url,
+  };
   const workers = Number(flags.workers);
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: print });
   const stop = new AbortController();

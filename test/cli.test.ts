@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readSettings } from "../src/config/settings.ts";
+import { createLog } from "../src/log/log.ts";
+import { startApi } from "../src/service/api.ts";
+import { startWorker } from "../src/service/work.ts";
 import { withDatabase } from "./support/database.ts";
 import { runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
@@ -97,7 +101,7 @@ test(
   "start runs everything, load sends to it at a given rate, and a second load of the same seed stores nothing",
   withDatabase(
     async (db) => {
-      const environment = { DATABASE_URL: db.url, INTURN_HANDLER_MS: "1", PORT: "0" };
+      const environment = { DATABASE_URL: db.url, INTURN_HANDLER: "sleep", INTURN_HANDLER_MS: "1", PORT: "0" };
       const started = startProcess(["start", "--workers", "2"], environment);
       const url = await until("it listens", () => /at (http:\S+)\/v1\/events/.exec(started.output.stderr)?.[1]);
       const args = ["load", "--url", url, "--events", "200", "--accounts", "20", "--batch", "1", "--json"];
@@ -125,7 +129,8 @@ test("bad usage exits 2 and says what would be right; help exits 0", async () =>
     [["demo", "--event", "5"], {}, /Did you mean --events\?/],
     [["dmeo"], {}, /Did you mean demo\?/],
     [["work"], { INTURN_LEASE_MS: "soon" }, /INTURN_LEASE_MS: .*\[settings_invalid\]/s],
-    [["work"], { INTURN_LEASES: "1" }, /INTURN_LEASES: there is no such setting/],
+    [["work"], { INTURN_LEASES: "1" }, /INTURN_LEASES: there is no such setting; did you mean INTURN_LEASE_MS\?/],
+    [["work"], { INTURN_PARK_MS: "never" }, /INTURN_PARK_MS: must be a whole number from 1 to 2592000000 \[/],
   ];
   for (const [args, environment, said] of cases) {
     const { code, stderr } = await runProcess(args, environment);
@@ -137,6 +142,44 @@ test("bad usage exits 2 and says what would be right; help exits 0", async () =>
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`^Usage: inturn ${command}`));
   }
+});
+
+test(
+  "a worker without a handler refuses to start, and leaves every event as it is",
+  withDatabase(async (db) => {
+    await db.query("select * from inturn.append_event('a', '1')");
+    for (const command of ["work", "start"]) {
+      const { code, stderr } = await runProcess([command], { DATABASE_URL: db.url, PORT: "0" });
+      assert.equal(code, 1);
+      assert.match(stderr, /No handler is named\..*`sleep`.*\[handler_missing\]/);
+    }
+    assert.deepEqual(await db.query("select state from inturn.event_results"), [{ state: "pending" }]);
+  }),
+);
+
+test(
+  "the line that says a worker has started names its handler",
+  withDatabase(async (db) => {
+    const worker = startProcess(["work", "--handler", "sleep"], { DATABASE_URL: db.url, LOG_LEVEL: "info" });
+    await until("it has started", () => worker.output.stderr.includes('"worker started"'));
+    assert.match(worker.output.stderr, /"handler":"sleep".*"worker started"/);
+    assert.equal(await worker.stop(), 0);
+  }),
+);
+
+test("options that a function of the library does not know are refused", async () => {
+  const options = {
+    settings: readSettings({}),
+    databaseUrl: "postgres://x",
+    log: createLog({ name: "x", level: "silent" }),
+    handler: () => 1,
+  };
+  await assert.rejects(startWorker(options), /startWorker takes .* not handler\./);
+  await assert.rejects(startApi(options), /startApi takes .* not handler\./);
+  assert.throws(
+    () => readSettings({}, { hander: "x" } as never),
+    /hander: there is no such setting; did you mean handler\?/,
+  );
 });
 
 test(

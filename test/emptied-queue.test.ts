@@ -10,7 +10,11 @@ import { until } from "./support/until.ts";
 const GRAPHILE_WORKER = new URL("../node_modules/graphile-worker/dist/cli.js", import.meta.url).pathname;
 const PROJECT = new URL("..", import.meta.url).pathname;
 
-const environmentFor = (db: TestDatabase) => ({ DATABASE_URL: db.url, INTURN_HANDLER_MS: "0" });
+const environmentFor = (db: TestDatabase) => ({
+  DATABASE_URL: db.url,
+  INTURN_HANDLER: "sleep",
+  INTURN_HANDLER_MS: "0",
+});
 
 for (const [name, start] of [
   ["work", (db: TestDatabase) => startProcess(["work"], environmentFor(db))],

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InturnError } from "../src/errors/error.ts";
+import { DoNotRetryError } from "../src/errors/retry.ts";
 import { type HandlerModule, loadHandler } from "../src/worker/handler-module.ts";
 
 /** Loads a handler module with this text. */
@@ -45,4 +46,44 @@ test("a module that cannot be used says everything that is wrong with it", async
     "handler_invalid",
     ["a.attemptsMax", "b.failurePolicy", "b.parkMs", "c", "d"],
   ]);
+});
+
+test("a module that hangs while it loads ends the wait: after its time, or when the worker is told to stop", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "inturn-"));
+  try {
+    const file = join(folder, "hangs.mjs");
+    await writeFile(
+      file,
+      "await new Promise(() => setInterval(() => undefined, 1_000).unref()); export default () => {};",
+    );
+    await assert.rejects(loadHandler(file, { loadMsMax: 50 }), /hangs\.mjs has not loaded within 0\.05 s/);
+    const stop = new AbortController();
+    const loading = loadHandler(file, { signal: stop.signal });
+    stop.abort();
+    await assert.rejects(loading, { name: "AbortError" });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("a module in the syntax of ESM that Node takes for CommonJS says what to do", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "inturn-"));
+  try {
+    await writeFile(join(folder, "package.json"), '{ "type": "commonjs" }');
+    await writeFile(join(folder, "handler.js"), "export default async () => {};");
+    await assert.rejects(loadHandler(join(folder, "handler.js")), /name it \.mjs .*"type": "module"/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("a handler imports values from inturn, wherever it lies and whether we were built or not", async () => {
+  const { handler } = await loadText(
+    `import { DoNotRetryError } from "inturn"; import { createClient } from "inturn/client";
+     export default async () => { if (typeof createClient === "function") throw new DoNotRetryError("never"); };`,
+  );
+  await assert.rejects(
+    async () => await handler({} as never, {} as never),
+    (error) => error instanceof DoNotRetryError,
+  );
 });

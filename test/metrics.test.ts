@@ -203,7 +203,12 @@ test(
   withDatabase(async (db) => {
     await appendEvents(db.database, [newEvent({ accountId: "a" })]);
     await db.query("update inturn.accounts set state = 'running', lease_worker = gen_random_uuid(), epoch = 1");
-    const worker = startProcess(["work"], { DATABASE_URL: db.url, INTURN_METRICS_PORT: "0", INTURN_HANDLER_MS: "0" });
+    const worker = startProcess(["work"], {
+      DATABASE_URL: db.url,
+      INTURN_METRICS_PORT: "0",
+      INTURN_HANDLER: "sleep",
+      INTURN_HANDLER_MS: "0",
+    });
     const { url = "" } = await worker.ready;
     const families = await until("the account is taken over", async () => {
       const found = await scrape(url);

@@ -476,7 +476,7 @@ test(
     const telemetry = new URL("support/telemetry.ts", import.meta.url).href;
     const environment = { DATABASE_URL: db.url, NODE_OPTIONS: `--import ${telemetry}` };
     const server = startProcess(["serve", "--port", "0"], environment);
-    const worker = startProcess(["work", "--handler-ms", "0"], environment);
+    const worker = startProcess(["work", "--handler", "sleep", "--handler-ms", "0"], environment);
     const [{ url }] = await Promise.all([server.ready, worker.ready]);
     const body = '{"accountId": "a", "data": 1}';
     const init = { method: "POST", headers: { ...JSON_TYPE, traceparent: SENT }, body };

@@ -47,7 +47,7 @@ async function demo(flags: DemoFlags): Promise<void> {
   const { json, handlerMs, concurrency, ...workload } = flags;
   // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
   const environment = { LOG_LEVEL: "warn", ...process.env };
-  const settings = { ...readSettings(environment, { handlerMs, concurrency }), handler: undefined };
+  const settings = readSettings(environment, { handlerMs, concurrency, handler: "sleep" });
   const signal = listenForStop();
   const database = await useDatabase({ settings, migrate: true, say });
   const progress = createProgress("settled");

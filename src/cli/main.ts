@@ -13,6 +13,7 @@ const EXIT_BAD_USAGE = 2;
 
 async function main(): Promise<void> {
   hearSignals();
+  refuseOldNode();
   // A reader that went away (`| head`, a closed terminal) is no reason to drop what is in hand.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   try {
@@ -23,6 +24,14 @@ async function main(): Promise<void> {
   }
   // A handler may have left things open, a pool or a timer: they must not keep a worker alive that has stopped or failed.
   process.exit();
+}
+
+/** An old Node fails somewhere in the middle, with a stack. */
+function refuseOldNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major > 22 || (major === 22 && minor >= 18)) return;
+  say(`inturn: Node 22.18 or later is needed; this is ${process.versions.node}`);
+  process.exit(EXIT_FAILED);
 }
 
 /** Tells what went wrong and returns the exit code. */

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { useDatabase } from "../service/database.ts";
 import { type Fleet, startFleet } from "../service/fleet.ts";
+import { requireHandler } from "../worker/handler-module.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, untilAborted } from "./stop.ts";
@@ -14,9 +15,10 @@ export function createStartCommand(): Command {
     .addOption(
       wholeNumberOption("--port <number>", "its port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
     )
-    .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
+    .option("--handler <path>", "the handler module, or `sleep` for the built-in one (INTURN_HANDLER)")
     .action(async ({ workers, ...flags }: { workers: number; host?: string; port?: number; handler?: string }) => {
       const settings = readSettings(process.env, flags);
+      requireHandler(settings.handler);
       let fleet: Fleet | undefined;
       // Told twice: so are the parts.
       const stop = listenForStop(async () => await fleet?.stop());

@@ -21,7 +21,7 @@ export function createWorkCommand(): Command {
         most: 10_000,
       }),
     )
-    .option("--handler <path>", "the handler module (INTURN_HANDLER; without it a built-in handler sleeps)")
+    .option("--handler <path>", "the handler module, or `sleep` for the built-in one (INTURN_HANDLER)")
     .addOption(
       wholeNumberOption("--handler-ms <ms>", "how long the built-in handler sleeps (INTURN_HANDLER_MS, 1000)", {
         least: 0,

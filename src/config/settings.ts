@@ -1,12 +1,16 @@
 /**
  * The settings, read once from the environment: the only reader of it. A command's flags win over the environment.
  */
+import { closest } from "fastest-levenshtein";
 import * as z from "zod";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 
-const wholeNumber = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+function wholeNumber(least: number, most: number) {
+  const error = `must be a whole number from ${least} to ${most}`;
+  return z.coerce.number(error).int(error).min(least, error).max(most, error);
+}
 
 /**
  * Name, meaning and limits of every setting. Units stand last in the name.
@@ -59,7 +63,7 @@ const SETTINGS = {
   handler: {
     variable: "INTURN_HANDLER",
     schema: z.string().min(1).optional(),
-    description: "the path of the handler module; without it a built-in handler sleeps",
+    description: "the path of the handler module; `sleep` is a built-in handler that only sleeps",
   },
   handlerMs: {
     variable: "INTURN_HANDLER_MS",
@@ -166,19 +170,24 @@ export function describeSettings(): { variable: string; description: string; def
  * @throws InturnError `settings_invalid`, which names every faulty value at once
  */
 export function readSettings(environment: NodeJS.ProcessEnv, overrides: SettingOverrides = {}): Settings {
-  const faults: Fault[] = unknownVariables(environment);
+  const faults: Fault[] = [...unknownVariables(environment), ...unknownOverrides(overrides)];
   const settings: Record<string, unknown> = {};
   for (const [name, { variable, schema }] of Object.entries(SETTINGS)) {
     const given = overrides[name as SettingName] ?? (environment[variable] || undefined);
     const read = schema.safeParse(given);
     if (read.success) settings[name] = read.data;
-    else faults.push({ where: variable, message: read.error.issues.map((issue) => issue.message).join("; ") });
+    else faults.push({ where: variable, message: describeIssues(read.error.issues) });
   }
   if (faults.length > 0) {
     const list = faults.map((fault) => `  ${fault.where}: ${fault.message}`).join("\n");
     throw new InturnError("settings_invalid", `These settings cannot be used:\n${list}`, { faults });
   }
   return settings as Settings;
+}
+
+/** Each thing that is wrong, once. */
+function describeIssues(issues: readonly { message: string }[]): string {
+  return [...new Set(issues.map(({ message }) => message))].join("; ");
 }
 
 /** A misspelled variable would be a setting silently not made. */
@@ -188,8 +197,16 @@ function unknownVariables(environment: NodeJS.ProcessEnv): Fault[] {
     .filter((variable) => variable.startsWith("INTURN_") && !known.includes(variable))
     .map((variable) => ({
       where: variable,
-      message: `there is no such setting; there are ${known.filter((name) => name.startsWith("INTURN_")).join(", ")}`,
+      message: `there is no such setting; did you mean ${closest(variable, known)}? All settings: docs/settings.md`,
     }));
+}
+
+/** From JavaScript a misspelled name would be one silently not used, too. */
+function unknownOverrides(overrides: SettingOverrides): Fault[] {
+  const known = Object.keys(SETTINGS);
+  return Object.keys(overrides)
+    .filter((name) => !known.includes(name))
+    .map((name) => ({ where: name, message: `there is no such setting; did you mean ${closest(name, known)}?` }));
 }
 
 /** The environment for a child process that is to have these settings: `environment`, with every setting spelled out. */

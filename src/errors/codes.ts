@@ -80,6 +80,7 @@ export const ERRORS = {
   embedded_postgres_failed: { status: null, says: "The embedded PostgreSQL could not be started." },
   process_failed: { status: null, says: "A process that the command started ended at once." },
   load_refused: { status: null, says: "The API refused an event of the load generator." },
+  handler_missing: { status: null, says: "No handler is named: name its module, or `sleep` for the built-in one." },
   handler_not_found: { status: null, says: "There is no handler module at this path." },
   handler_invalid: { status: null, says: "The handler module does not load, or exports no handler." },
   keys_needed: { status: null, says: "Others can reach this address, and there is no API key: create one." },

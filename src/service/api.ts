@@ -12,6 +12,7 @@ import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
 import { type Listening, listen } from "./listen.ts";
 import { openAccess, sayIfOpen } from "./open-access.ts";
+import { refuseUnknownOptions } from "./options.ts";
 
 /** For what stores events: the batch, its look for locks, the keys of who sends, and who waits for an event to be settled. */
 const INGEST_CONNECTIONS_MAX = 4;
@@ -30,6 +31,7 @@ const STATEMENT_MS_MAX = 10_000;
 
 /** Starts the API process's part: the ingest over one pool, reads and pages over another. */
 export async function startApi(options: { settings: Settings; databaseUrl: string; log: Log }): Promise<Listening> {
+  refuseUnknownOptions("startApi", options, ["settings", "databaseUrl", "log"]);
   const { settings, log } = options;
   const open = (connectionsMax: number, lockMsMax: number) =>
     openDatabase({

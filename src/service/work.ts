@@ -5,11 +5,12 @@ import { isUnavailable } from "../errors/database.ts";
 import type { Log } from "../log/log.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { startDispatcher } from "../worker/dispatcher.ts";
-import { type HandlerModule, loadHandler } from "../worker/handler-module.ts";
+import { type HandlerModule, loadHandler, requireHandler, SLEEP } from "../worker/handler-module.ts";
 import type { PresetOptions } from "../worker/preset.ts";
 import { createSleepHandler } from "../worker/sleep.ts";
 import { Worker } from "../worker/worker.ts";
 import type { Listening } from "./listen.ts";
+import { refuseUnknownOptions } from "./options.ts";
 import { startWorkerListener } from "./worker-listener.ts";
 
 /** A worker under graphile-worker's runner. */
@@ -38,13 +39,20 @@ export interface ComposedWorker extends PresetOptions {
 }
 
 /** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
-export async function composeWorker(options: WorkOptions): Promise<ComposedWorker> {
+export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
-  const { handler, eventTypes } = await readHandler(settings);
+  const { handler, eventTypes } = await readHandler(settings, options.signal);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
   const metrics = new WorkerMetrics({ hasProcess: true });
-  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
+  const limits = {
+    concurrency,
+    readAheadBytesMax,
+    leaseMs,
+    shutdownMs,
+    keepDays,
+    handlerName: requireHandler(settings.handler),
+  };
   const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {
@@ -63,6 +71,7 @@ export async function composeWorker(options: WorkOptions): Promise<ComposedWorke
  * @param options.signal aborts the wait
  */
 export async function startWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<RunningWorker> {
+  refuseUnknownOptions("startWorker", options, ["settings", "databaseUrl", "log", "signal"]);
   const composed = await composeWorker(options);
   const { worker, listener, log } = composed;
   await startPatiently(worker, log, options.signal);
@@ -90,8 +99,9 @@ async function startPatiently(worker: Worker, log: Log, signal: AbortSignal | un
   }
 }
 
-async function readHandler(settings: Settings): Promise<HandlerModule> {
-  if (settings.handler !== undefined) return await loadHandler(settings.handler);
+async function readHandler(settings: Settings, signal: AbortSignal | undefined): Promise<HandlerModule> {
+  const name = requireHandler(settings.handler);
+  if (name !== SLEEP) return await loadHandler(name, { signal });
   return { handler: createSleepHandler(settings.handlerMs), eventTypes: {} };
 }
 

@@ -1,5 +1,7 @@
 import { access } from "node:fs/promises";
-import { resolve } from "node:path";
+import { registerHooks } from "node:module";
+import { extname, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS, type RetryRule } from "../domain/failure.ts";
@@ -30,25 +32,47 @@ const eventTypesSchema = z.record(
   }),
 );
 
+/** The name of the built-in handler. A file with that name is `./sleep`. */
+export const SLEEP = "sleep";
+
+/**
+ * The handler that the settings name. There is none by default: a worker that has forgotten its handler would settle events
+ * that nobody has handled.
+ *
+ * @throws InturnError `handler_missing`
+ */
+export function requireHandler(handler: string | undefined): string {
+  if (handler !== undefined) return handler;
+  throw new InturnError(
+    "handler_missing",
+    "No handler is named. Give the path of its module with --handler or INTURN_HANDLER, or `sleep` for the built-in one that only sleeps.",
+  );
+}
+
+/** A module that takes longer to load hangs. */
+const LOAD_MS_MAX = 30_000;
+
 /**
  * Loads the user's handler: the default export of a module, and its `eventTypes` if it has some.
  *
  * @param path of the module, from the working directory; `.ts` runs as it is
+ * @param options.signal ends the wait for a module that hangs, with an AbortError
+ * @param options.loadMsMax how long it may take; 30 s unless told
  * @throws InturnError `handler_not_found` when there is no such file, `handler_invalid` when it cannot be loaded, its
  *   default export is no function, or its `eventTypes` are not as they should be
  */
-export async function loadHandler(path: string): Promise<HandlerModule> {
+export async function loadHandler(
+  path: string,
+  options: { signal?: AbortSignal | undefined; loadMsMax?: number } = {},
+): Promise<HandlerModule> {
   const file = resolve(path);
   await access(file).catch((cause: unknown) => {
     throw new InturnError("handler_not_found", `There is no handler module at ${file}; INTURN_HANDLER names it.`, {
       cause,
     });
   });
-  const module = await import(pathToFileURL(file).href).catch((cause: unknown) => {
-    throw new InturnError("handler_invalid", `The handler module ${file} cannot be loaded: ${String(cause)}`, {
-      cause,
-    });
-  });
+  offerOurselves();
+  const module = await Promise.race([importModule(file), hanging(file, options)]);
   const { default: handler, eventTypes = {} } = module as { default?: unknown; eventTypes?: unknown };
   if (typeof handler !== "function") {
     const found = handler === undefined ? "nothing" : typeof handler;
@@ -58,6 +82,51 @@ export async function loadHandler(path: string): Promise<HandlerModule> {
     );
   }
   return { handler: handler as Handler, eventTypes: checkEventTypes(file, eventTypes) };
+}
+
+async function importModule(file: string): Promise<unknown> {
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (cause) {
+    const isCommonJs =
+      cause instanceof SyntaxError && /^(?:Unexpected token 'export'|Cannot use import)/.test(cause.message);
+    const hint = isCommonJs
+      ? '. Node takes it for CommonJS: name it .mjs (.mts), or put "type": "module" into its package.json'
+      : "";
+    throw new InturnError("handler_invalid", `The handler module ${file} cannot be loaded: ${String(cause)}${hint}`, {
+      cause,
+    });
+  }
+}
+
+/** Rejects when the module has had its time, or nobody wants it any more. */
+async function hanging(
+  file: string,
+  { signal, loadMsMax = LOAD_MS_MAX }: { signal?: AbortSignal | undefined; loadMsMax?: number },
+): Promise<never> {
+  await sleep(loadMsMax, undefined, { ref: false, ...(signal !== undefined && { signal }) });
+  throw new InturnError(
+    "handler_invalid",
+    `The handler module ${file} has not loaded within ${loadMsMax / 1_000} s: something that it awaits at its top level hangs.`,
+  );
+}
+
+/**
+ * `import … from "inturn"` in a handler means the program that runs it, wherever the handler lies: in a clone that was not built as
+ * well as beside an installed package.
+ */
+function offerOurselves(): void {
+  const extension = extname(import.meta.filename);
+  const own = new Map([
+    ["inturn", new URL(`../index${extension}`, import.meta.url).href],
+    ["inturn/client", new URL(`../client/index${extension}`, import.meta.url).href],
+  ]);
+  registerHooks({
+    resolve(specifier, context, next) {
+      const url = own.get(specifier);
+      return url === undefined ? next(specifier, context) : { url, shortCircuit: true };
+    },
+  });
 }
 
 function checkEventTypes(file: string, eventTypes: unknown): EventTypes {

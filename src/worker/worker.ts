@@ -27,6 +27,8 @@ import { startWatchdog } from "./watchdog.ts";
 export interface WorkerOptions {
   readonly databaseUrl: string;
   readonly handler: Handler;
+  /** What the log calls it. */
+  readonly handlerName: string;
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;
   readonly log: Log;
@@ -79,10 +81,9 @@ export class Worker {
     this.#transactionPool = pools.transactionPool;
     this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs, log });
     const workerId = this.#identity.id;
-    const { metrics, keepDays } = options;
+    const { metrics, keepDays, readAheadBytesMax: bytesMax, concurrency } = options;
     const database = this.#database;
     const hopeless = this.#abandoned.signal;
-    const { readAheadBytesMax: bytesMax, concurrency } = options;
     const readAhead = new ReadAhead({ database, bytesMax, concurrency, hopeless, log });
     this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
     const onLost = (why: string) => this.#interruptAll(why);
@@ -192,7 +193,7 @@ export class Worker {
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency, leaseMs } = this.#options;
+    const { log, concurrency, leaseMs, handlerName: handler } = this.#options;
     await this.#life.begin();
     this.#stopWatchdog = startWatchdog(leaseMs);
     const { signal } = this.#closing;
@@ -200,7 +201,7 @@ export class Worker {
       every({ signal, log, onErrorMs: RENEWAL_RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
       ...this.recovery.start(signal),
     ];
-    log.info({ workerId: this.#identity.id, concurrency }, "worker started");
+    log.info({ workerId: this.#identity.id, handler, concurrency }, "worker started");
   }
 
   /** Whatever it still runs goes to others at once. */
