@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { createProgram } from "../src/cli/program.ts";
+import { loadHandler } from "../src/worker/handler-module.ts";
 
 interface Service {
   readonly image: string;
@@ -11,6 +12,8 @@ interface Service {
   readonly ports?: string[];
   readonly depends_on?: Record<string, { condition: string }>;
   readonly healthcheck?: unknown;
+  readonly environment?: Record<string, string>;
+  readonly volumes?: string[];
 }
 
 const compose = parse(await readFile("docker-compose.yml", "utf8")) as { services: Record<string, Service> };
@@ -61,4 +64,12 @@ test("what the image copies is let through to it, and its entry point is there",
   // What `npm run build` makes of src/cli/main.ts: the container runs JavaScript.
   assert.equal(entry, "dist/cli/main.js");
   assert.match(dockerfile, /^RUN npm run build$/m);
+});
+
+test("workers are given a handler: a folder is mounted, and the variable must be set", async () => {
+  const { worker } = compose.services;
+  assert.match(worker?.environment?.["INTURN_HANDLER"] ?? "", /^\$\{INTURN_HANDLER:\?/);
+  assert.deepEqual(worker?.volumes, ["./handlers:/app/handlers:ro"]);
+  // The one that the first line of the file names.
+  assert.equal(typeof (await loadHandler("handlers/example.mjs")).handler, "function");
 });
