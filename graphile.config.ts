@@ -8,7 +8,11 @@ import { createStandalonePreset } from "./src/worker/standalone.ts";
 
 const settings = readSettings(process.env);
 const log = createLog({ level: settings.logLevel, name: "work" });
-const databaseUrl = settings.databaseUrl ?? "";
+const { databaseUrl } = settings;
+if (databaseUrl === undefined) {
+  process.stderr.write("inturn: DATABASE_URL is needed: it names the database whose accounts this worker handles\n");
+  process.exit(2);
+}
 
 export default createStandalonePreset(
   await composeWorker({ settings, databaseUrl, log }),

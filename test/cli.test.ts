@@ -191,3 +191,51 @@ test(
     assert.deepEqual([wrong.code, /\[handler_invalid\]/.test(wrong.stderr)], [1, true]);
   }),
 );
+
+test("load says at once that no API is there", async () => {
+  const { code, stderr } = await runProcess(["load", "--url", "http://127.0.0.1:9", "--events", "10"]);
+  assert.equal(code, 1);
+  assert.match(stderr, /No API answers at http:\/\/127\.0\.0\.1:9 .*npm start.*\[load_refused\]/);
+});
+
+test(
+  "a notice that anybody may send does not end a worker, and its exit code stays its own",
+  withDatabase(async (db) => {
+    const worker = startProcess(["work", "--handler", "sleep", "--handler-ms", "0"], { DATABASE_URL: db.url });
+    await worker.ready;
+    const listens = async () =>
+      (await db.query("select from pg_stat_activity where query = 'unlisten \"worker:migrate\"'")).length > 0;
+    await until("it listens", listens);
+    await db.query(`notify "worker:migrate", '{"breaking":true,"migrationNumber":99}'`);
+    await db.query("select * from inturn.append_event('a', '1')");
+    await until(
+      "it works on",
+      async () => (await db.query("select from inturn.event_results where state = 'processed'")).length > 0,
+    );
+    assert.equal(await worker.stop(), 0);
+    assert.doesNotMatch(worker.output.stderr, /gave up/);
+  }),
+);
+
+test(
+  "a worker whose graphile-worker is older than the database says so and ends",
+  withDatabase(async (db) => {
+    await db.query("insert into graphile_worker.migrations (id, breaking) values (999999, true)");
+    const { code, stderr } = await runProcess(["work", "--handler", "sleep"], { DATABASE_URL: db.url });
+    assert.equal(code, 1);
+    assert.match(stderr, /cannot work with the database: .*revision 999999.*\[database_too_new\]/);
+  }),
+);
+
+test("the plain graphile-worker without DATABASE_URL says that it is needed", async () => {
+  const script = new URL("../node_modules/graphile-worker/dist/cli.js", import.meta.url).pathname;
+  const { code, stderr } = await runProcess([], { DATABASE_URL: "" }, { script });
+  assert.equal(code, 2);
+  assert.match(stderr, /^inturn: DATABASE_URL is needed/m);
+});
+
+test("a data folder that cannot be used is named with the settings that help", async () => {
+  const { code, stderr } = await runProcess(["status"], { DATABASE_URL: "", INTURN_DATA: "/dev/null/x" });
+  assert.equal(code, 1);
+  assert.match(stderr, /The folder \/dev\/null\/x cannot be used: .*INTURN_DATA.*\[embedded_postgres_failed\]/);
+});

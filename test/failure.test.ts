@@ -170,8 +170,9 @@ test(
       "blocked",
       "blocked",
     ]);
-    const message = "InturnError: the handler took longer than 50 ms";
-    assert.deepEqual(reasons, [message]);
+    const reason = "InturnError: the handler took longer than 50 ms";
+    assert.deepEqual(reasons, [reason]);
+    const message = `${reason} [handler_timed_out]`;
     assert.deepEqual(await db.query("select head_error from inturn.account_results"), [
       { head_error: message },
       { head_error: message },

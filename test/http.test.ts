@@ -368,7 +368,7 @@ test(
   "more connections than there may be are closed at once, and those that are there go on",
   withDatabase(async (db) => {
     const { fetch } = createTestApp(db.database);
-    const api = await listen({ fetch, host: "127.0.0.1", port: 0, connectionsMax: 2, log });
+    const api = await listen({ fetch, host: "127.0.0.1", port: 0, connectionsMax: 2, keepAliveMs: 5_000, log });
     const port = Number(new URL(api.url).port);
     const open = async () =>
       await new Promise<{ ask: () => Promise<string>; end: () => void }>((resolve) => {
@@ -393,6 +393,44 @@ test(
     assert.equal(await third.ask(), "");
     assert.equal(await first.ask(), "HTTP/1.1 200");
     for (const { end } of [first, second, third]) end();
+    await api.close();
+  }),
+);
+
+test(
+  "a connection that is idle is kept for as long as the setting says: longer than balancers do",
+  withDatabase(async (db) => {
+    const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
+    const { headers } = await fetch(`${api.url}/livez`);
+    assert.equal(headers.get("keep-alive"), "timeout=75");
+    await api.close();
+  }),
+);
+
+test(
+  "a port that is taken is named, without a stack",
+  withDatabase(async (db) => {
+    const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
+    const { port } = new URL(api.url);
+    await assert.rejects(startApi({ settings: readSettings({ PORT: port }), databaseUrl: db.url, log }), {
+      code: "address_unavailable",
+      message: `Cannot listen on 127.0.0.1, port ${port}: another process listens there; choose another port.`,
+    });
+    await api.close();
+  }),
+);
+
+test(
+  "a database that is read-only is not ready, with the true reason",
+  withDatabase(async (db) => {
+    await db.query(
+      "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$",
+    );
+    const api = await startApi({ settings: readSettings({ PORT: "0" }), databaseUrl: db.url, log });
+    const answer = await fetch(`${api.url}/readyz`);
+    const { code, detail } = (await answer.json()) as { code: string; detail: string };
+    assert.deepEqual([answer.status, code], [503, "database_unavailable"]);
+    assert.match(detail, /read-only/);
     await api.close();
   }),
 );

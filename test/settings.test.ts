@@ -25,6 +25,7 @@ test("without any variable the defaults hold", () => {
     handlerTimeoutMs: 300_000,
     shutdownMs: 8_000,
     bodyBytesMax: 8_388_608,
+    keepAliveMs: 75_000,
     accountPendingMax: 100_000,
     pendingMax: 10_000_000,
     keepDays: 0,

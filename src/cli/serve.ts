@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
@@ -8,6 +9,9 @@ import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
+
+/** A database that has not answered after this long is taken for away. */
+const CHECK_MS_MAX = 1_000;
 
 /** `serve`: the HTTP API. */
 export function createServeCommand(): Command {
@@ -20,10 +24,11 @@ export function createServeCommand(): Command {
       const settings = readSettings(process.env, flags);
       const stop = listenForStop();
       const log = createLog({ level: settings.logLevel, name: "serve" });
-      // It listens at once, also while its database is away: then it answers 503, and tries again.
+      // It listens also while its database is away: then it answers 503, and tries again. One that answers is checked first.
       const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
       database.catch(() => undefined);
       try {
+        await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
         const databaseUrl = settings.databaseUrl ?? (await database).url;
         const api = await startApi({ settings, databaseUrl, log });
         try {

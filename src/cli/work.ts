@@ -46,8 +46,9 @@ export function createWorkCommand(): Command {
         const options = { settings, databaseUrl: database.url, log, signal: stop };
         worker = await unlessStopped(stop, startWorker(options));
         process.send?.({ ready: true, url: worker?.metricsUrl } satisfies ReadyMessage);
-        await untilAborted(stop);
+        const failed = await Promise.race([untilAborted(stop), worker?.failed]);
         await worker?.stop();
+        if (failed !== undefined) throw failed;
       } finally {
         await database?.release();
         await flushSpans();

@@ -125,6 +125,11 @@ const SETTINGS = {
     schema: wholeNumber(1_024, 67_108_864).default(8_388_608),
     description: "how many bytes a request body may have, and a line of NDJSON",
   },
+  keepAliveMs: {
+    variable: "INTURN_KEEP_ALIVE_MS",
+    schema: wholeNumber(1_000, 3_600_000).default(75_000),
+    description: "how long an HTTP connection may be idle, in ms: longer than the balancer in front keeps it",
+  },
   accountPendingMax: {
     variable: "INTURN_ACCOUNT_PENDING_MAX",
     schema: wholeNumber(1, 1_000_000_000).default(100_000),

@@ -23,6 +23,14 @@ export async function countPending(database: Database): Promise<number> {
   return rows[0]?.pending ?? 0;
 }
 
+/** Whether the database lets this session write. Rejects when it does not answer. */
+export async function isWritable(database: Queryable): Promise<boolean> {
+  const { rows } = await database.query<{ writable: boolean }>(
+    "select current_setting('transaction_read_only') = 'off' as writable",
+  );
+  return rows[0]?.writable === true;
+}
+
 /** Whether the database answers and has our tables. Rejects when it does not answer. */
 export async function isReady(database: Queryable): Promise<boolean> {
   const { rows } = await database.query<{ ready: boolean }>(

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Pool } from "undici";
 import { createWorkload, type Workload, type WorkloadEvent } from "../domain/workload.ts";
 import { InturnError } from "../errors/error.ts";
+import { textOf } from "../errors/text.ts";
 
 /** The type of every generated event; `verify` checks the tags of events of this type. */
 export const LOAD_EVENT_TYPE = "inturn.load";
@@ -59,6 +60,8 @@ interface Load {
   /** Events that have been given their moment. */
   due: number;
   sent: number;
+  /** Answers that were not the one hoped for. */
+  answered: number;
   requests: number;
   retries: number;
   duplicates: number;
@@ -67,7 +70,7 @@ interface Load {
 /**
  * Sends the workload.
  *
- * @throws InturnError `load_refused` when the server refuses an event, or stays unavailable for a minute
+ * @throws InturnError `load_refused` when the server refuses an event, is not there, or stays unavailable for a minute
  */
 export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   const workload = createWorkload(options);
@@ -83,6 +86,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     startedMs: performance.now(),
     due: 0,
     sent: 0,
+    answered: 0,
     requests: 0,
     retries: 0,
     duplicates: 0,
@@ -147,19 +151,30 @@ async function send(load: Load, events: readonly WorkloadEvent[]): Promise<void>
       load.duplicates += countDuplicates(answer.text);
       return;
     }
-    if (!WORTH_REPEATING.has(answer.status) || performance.now() > giveUpMs) {
-      throw new InturnError(
-        "load_refused",
-        `${load.options.url}/v1/events answered ${answer.status || "nothing"}: ${answer.text.slice(0, 500)}`,
-      );
-    }
+    if (!WORTH_REPEATING.has(answer.status ?? 503) || performance.now() > giveUpMs) throw refusal(load, answer);
+    // An API that was never there will not come: a wrong address, or nobody has started it.
+    if (answer.status === undefined && load.sent === 0 && load.answered === 0) throw refusal(load, answer);
+    if (answer.status !== undefined) load.answered += 1;
     load.retries += 1;
     await sleep(RETRY_MS);
   }
 }
 
-/** One request. A connection that fails counts as unavailable: what became of the request is unknown, and its ids make it safe to repeat. */
-async function post(load: Load, body: string): Promise<{ status: number; text: string }> {
+interface Answer {
+  /** Undefined when there was no answer: what became of the request is unknown, and its ids make it safe to repeat. */
+  readonly status: number | undefined;
+  readonly text: string;
+}
+
+function refusal({ options: { url } }: Load, { status, text }: Answer): InturnError {
+  if (status !== undefined) {
+    return new InturnError("load_refused", `${url}/v1/events answered ${status}: ${text.slice(0, 500)}`);
+  }
+  const message = `No API answers at ${url} (${text}). Start one with npm start, or give its address with --url.`;
+  return new InturnError("load_refused", message);
+}
+
+async function post(load: Load, body: string): Promise<Answer> {
   const { apiKey } = load.options;
   load.requests += 1;
   try {
@@ -174,7 +189,7 @@ async function post(load: Load, body: string): Promise<{ status: number; text: s
     });
     return { status: statusCode, text: await answer.text() };
   } catch (error) {
-    return { status: 503, text: String(error) };
+    return { status: undefined, text: textOf(error) };
   }
 }
 

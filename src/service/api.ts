@@ -70,8 +70,9 @@ export async function startApi(options: { settings: Settings; databaseUrl: strin
     pages: dashboard,
     basePath,
   });
-  const { host, port } = settings;
-  const server = await listen({ fetch: app.fetch, host, port, connectionsMax: CONNECTIONS_MAX, log });
+  const { host, port, keepAliveMs } = settings;
+  const limits = { connectionsMax: CONNECTIONS_MAX, keepAliveMs };
+  const server = await listen({ fetch: app.fetch, host, port, ...limits, log });
   const { url } = server;
   log.info({ url }, "listening");
   if (isLocal) void sayIfOpen(access, log);

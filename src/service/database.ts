@@ -2,7 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Settings } from "../config/settings.ts";
 import { addressOf, isMigrated, migrateDatabase } from "../db/migrate.ts";
 import { useEmbeddedPostgres } from "../embedded/embedded-postgres.ts";
+import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { textOf } from "../errors/text.ts";
 
 /** A database that is ready to be used. */
 export interface ReadyDatabase {
@@ -62,8 +64,20 @@ async function prepare(
   );
 }
 
+/** What a folder that cannot be used makes of itself is the system's text, without a word about settings. */
+function explainFolder(error: unknown, dataFolder: string): unknown {
+  if (!/^E[A-Z]+$/.test(codeOf(error) ?? "")) return error;
+  return new InturnError(
+    "embedded_postgres_failed",
+    `The folder ${dataFolder} cannot be used: ${textOf(error)}. INTURN_DATA names another one, DATABASE_URL a server of yours.`,
+    { cause: error },
+  );
+}
+
 async function useOwnServer(dataFolder: string, say: (line: string) => void): Promise<ReadyDatabase> {
-  const server = await useEmbeddedPostgres(dataFolder);
+  const server = await useEmbeddedPostgres(dataFolder).catch((error: unknown) => {
+    throw explainFolder(error, dataFolder);
+  });
   try {
     const { postgres } = await migrateDatabase(server.url, say);
     const how = server.reused ? "using the one that runs" : "started one";

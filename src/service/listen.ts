@@ -4,6 +4,8 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
+import { codeOf } from "../errors/database.ts";
+import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 
 /** A server that listens. */
@@ -31,6 +33,8 @@ export async function listen(options: {
   host: string;
   port: number;
   connectionsMax: number;
+  /** How long a connection may be idle. */
+  keepAliveMs: number;
   log: Log;
 }): Promise<Listening> {
   const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
@@ -42,16 +46,30 @@ export async function listen(options: {
       serverOptions: {
         requestTimeout: REQUEST_MS_MAX,
         headersTimeout: HEADERS_MS_MAX,
+        keepAliveTimeout: options.keepAliveMs,
         connectionsCheckingInterval: 1_000,
       },
     },
     resolve,
   ) as Server;
   limitConnections(server, options.connectionsMax, options.log);
-  server.on("error", reject);
+  server.on("error", (error) => reject(explain(error, options)));
   const { address, port, family } = await listening;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   return { url, close: () => closeServer(server) };
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another process listens there; choose another port",
+  EACCES: "this user may not listen on that port; choose one from 1024",
+  EADDRNOTAVAIL: "the address is not one of this machine",
+  ENOTFOUND: "there is no such host",
+};
+
+function explain(error: Error, { host, port }: { host: string; port: number }): Error {
+  const reason = REASONS[codeOf(error) ?? ""];
+  if (reason === undefined) return error;
+  return new InturnError("address_unavailable", `Cannot listen on ${host}, port ${port}: ${reason}.`, { cause: error });
 }
 
 /** Between two lines about connections that were turned away. */

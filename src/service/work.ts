@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Settings } from "../config/settings.ts";
 import { createRules, type RetryRule } from "../domain/failure.ts";
 import { isUnavailable } from "../errors/database.ts";
+import type { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { startDispatcher } from "../worker/dispatcher.ts";
@@ -17,6 +18,8 @@ import { startWorkerListener } from "./worker-listener.ts";
 export interface RunningWorker {
   /** Where its metrics are; undefined without a port for them. */
   readonly metricsUrl: string | undefined;
+  /** Resolves, with the reason, when the worker cannot go on and no other try would help. */
+  readonly failed: Promise<InturnError>;
   /** Ends turns after the event in hand, gives the accounts back and lets go of everything. */
   stop(): Promise<void>;
   /** Ends the wait of `stop`: handlers are told to stop, and their accounts are given back. */
@@ -84,7 +87,7 @@ export async function startWorker(options: WorkOptions & { signal?: AbortSignal 
     await worker.close();
     await listener?.close();
   }
-  return { metricsUrl: listener?.url, stop, forceStop: () => worker.forceStop() };
+  return { metricsUrl: listener?.url, failed: dispatcher.failed, stop, forceStop: () => worker.forceStop() };
 }
 
 async function startPatiently(worker: Worker, log: Log, signal: AbortSignal | undefined): Promise<void> {

@@ -29,7 +29,8 @@ export async function startWorkerListener(options: {
     const { access, isLocal } = await openAccess(database, { settings, log });
     const routes = [createMetricsRoute(exposeMetrics), createLivenessRoute(), createWorkerReadinessRoute(isReady)];
     const app = createServerApp({ access, isLocal, log, basePath: settings.basePath }, { routes });
-    const server = await listen({ fetch: app.fetch, host: settings.host, port, connectionsMax: CONNECTIONS_MAX, log });
+    const { host, keepAliveMs } = settings;
+    const server = await listen({ fetch: app.fetch, host, port, connectionsMax: CONNECTIONS_MAX, keepAliveMs, log });
     log.info({ url: server.url }, "metrics are at /metrics");
     const close = async () => {
       await server.close();

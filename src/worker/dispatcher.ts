@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Runner, run } from "graphile-worker";
+import { InturnError } from "../errors/error.ts";
 import { openDispatcherPool } from "./dispatcher-pool.ts";
 import { createPreset, type PresetOptions } from "./preset.ts";
 
@@ -11,6 +12,8 @@ import { createPreset, type PresetOptions } from "./preset.ts";
 export interface Dispatcher {
   /** Takes no more wake-ups, and waits for the turns that are under way. */
   stop(): Promise<void>;
+  /** Resolves, with the reason, when it cannot go on and no other try would help. */
+  readonly failed: Promise<InturnError>;
 }
 
 /** Between the end of one runner and the start of the next: at first, and at most. */
@@ -25,12 +28,14 @@ const STOP_MS_MAX = 2_000;
 /** Starts dispatching: resolves at once, and goes on until it is stopped, whatever the database does. */
 export function startDispatcher(options: PresetOptions): Dispatcher {
   const stopping = new AbortController();
+  const { promise: failed, resolve: fail } = Promise.withResolvers<InturnError>();
   let current: Running | undefined;
   // One that fetches nothing is replaced at once: it comes to its end beside its successor.
   const ending = new Set<Promise<void>>();
   options.worker.recovery.onUnfetched = () => current?.replace();
   const running = keepRunning();
   return {
+    failed,
     async stop() {
       stopping.abort();
       await current?.end();
@@ -57,6 +62,7 @@ export function startDispatcher(options: PresetOptions): Dispatcher {
         options.log.warn({ err: cause }, "graphile-worker gave up; starting it again");
         await current.end();
       } catch (error) {
+        if (isTooNew(error)) return fail(error);
         options.log.warn({ err: error }, "graphile-worker cannot start; trying again");
       }
       if (performance.now() - startedMs > WELL_MS) waitMs = RESTART_MS.first;
@@ -101,8 +107,23 @@ async function startRunner(options: PresetOptions): Promise<Running> {
     return { gaveUp, end, replace: () => giveUp(UNFETCHED) };
   } catch (error) {
     destroy();
-    throw error;
+    throw explain(error);
   }
+}
+
+/** graphile-worker sets this exit code when its schema is newer than it can work with, and gives its error no code. */
+const EXIT_TOO_NEW = 57;
+
+/** What graphile-worker said, and the exit code that it has set taken back: that is for us to choose. */
+function explain(error: unknown): unknown {
+  if (process.exitCode !== EXIT_TOO_NEW) return error;
+  process.exitCode = undefined;
+  const said = error instanceof Error ? error.message : String(error);
+  return new InturnError("database_too_new", `This version cannot work with the database: ${said}`, { cause: error });
+}
+
+function isTooNew(error: unknown): error is InturnError {
+  return error instanceof InturnError && error.code === "database_too_new";
 }
 
 async function endRunner(runner: Runner, { worker }: Pick<PresetOptions, "worker">): Promise<void> {

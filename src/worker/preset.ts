@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { Logger, WorkerPreset } from "graphile-worker";
+import type pg from "pg";
 import type { Log } from "../log/log.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
@@ -64,6 +65,7 @@ function createPlugin(worker: Worker): GraphileConfig.Plugin {
       middleware: {
         init(next, { ctx }) {
           ctx.events.on("pool:create", ({ workerPool }) => (worker.graphilePool = workerPool.id));
+          ctx.events.on("pool:listen:success", ({ client }) => ignoreMigrationNotices(client));
           return next();
         },
       },
@@ -77,6 +79,16 @@ function createPlugin(worker: Worker): GraphileConfig.Plugin {
       },
     },
   };
+}
+
+/**
+ * Whoever can connect may send the notice that ends every worker with exit code 57. A worker that meets a schema which is too new
+ * notices by itself when it starts again. graphile-worker begins to listen when this event's listeners have returned.
+ */
+function ignoreMigrationNotices(client: pg.PoolClient): void {
+  queueMicrotask(() => {
+    client.query('unlisten "worker:migrate"').catch(() => undefined);
+  });
 }
 
 /**
