@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
 import { createLog } from "../src/log/log.ts";
@@ -239,3 +241,29 @@ test("a data folder that cannot be used is named with the settings that help", a
   assert.equal(code, 1);
   assert.match(stderr, /The folder \/dev\/null\/x cannot be used: .*INTURN_DATA.*\[embedded_postgres_failed\]/);
 });
+
+test(
+  "a signal to npm reaches everything that it started",
+  withDatabase(async (db) => {
+    const npm = spawn("npm", ["start", "--", "--port", "0", "--workers", "1", "--handler", "sleep"], {
+      env: { ...process.env, NODE_OPTIONS: "", LOG_LEVEL: "warn", DATABASE_URL: db.url },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let output = "";
+    for (const stream of [npm.stdout, npm.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => (output += text));
+    const url = await until("it listens", () => /at (http:\S+)\/v1\/events/.exec(output)?.[1]);
+    npm.kill("SIGTERM");
+    await until(
+      "the API is gone",
+      async () =>
+        await fetch(`${url}/livez`).then(
+          () => false,
+          () => true,
+        ),
+    );
+    await until("the worker has signed off", async () => (await db.query("select from inturn.workers")).length === 0);
+    // What is left of a process that goes on holds the pipe.
+    await once(npm, "close");
+  }),
+);

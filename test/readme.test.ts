@@ -48,7 +48,7 @@ test("every npm script that is mentioned exists, and every command is mentioned"
     rowsOf(await read("operating"), "Commands").map(([name]) => name),
     commands,
   );
-  for (const command of commands) assert.equal(scripts[command], `node src/cli/main.ts ${command}`);
+  for (const command of commands) assert.equal(scripts[command], `exec node src/cli/main.ts ${command}`);
 });
 
 test("the README is short, and every link of the documents leads somewhere", async () => {
