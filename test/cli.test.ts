@@ -267,3 +267,47 @@ test(
     await once(npm, "close");
   }),
 );
+
+/** Every setting that sessions of ours could trip over, as a database may have it. */
+const HOSTILE = [
+  "datestyle = 'German'",
+  "intervalstyle = 'sql_standard'",
+  "bytea_output = 'escape'",
+  "extra_float_digits = -10",
+  "standard_conforming_strings = off",
+  "array_nulls = off",
+  "transform_null_equals = on",
+  "default_transaction_isolation = 'serializable'",
+  "default_transaction_deferrable = on",
+  "timezone = 'Asia/Kathmandu'",
+  "search_path = 'nowhere'",
+  "lock_timeout = 1",
+  "enable_nestloop = off",
+];
+
+test(
+  "the demo runs as on any other database where every setting is hostile, in the database and in the address",
+  withDatabase(
+    async (db) => {
+      for (const setting of HOSTILE) {
+        await db.query(
+          `do $$ begin execute format('alter database %I set ${setting.replaceAll("'", "''")}', current_database()); end $$`,
+        );
+      }
+      const url = `${db.url}?options=${encodeURIComponent("-c datestyle=German -c enable_indexscan=off")}`;
+      const args = ["demo", "--events", "300", "--accounts", "30", "--handler-ms", "10", "--json"];
+      const { code, stdout, stderr } = await runProcess(args, { DATABASE_URL: url });
+      assert.equal(code, 0, stderr);
+      const { processed, lost, duplicates, overlaps } = JSON.parse(stdout) as Record<string, number>;
+      assert.deepEqual([processed, lost, duplicates, overlaps], [300, 0, 0, 0]);
+      assert.doesNotMatch(stderr, /broke off|unavailable/);
+    },
+    { empty: true },
+  ),
+);
+
+test("the address of a socket is read, and named when nobody answers there", async () => {
+  const { code, stderr } = await runProcess(["migrate"], { DATABASE_URL: "postgres://u@/x?host=/nonexistent" });
+  assert.equal(code, 1);
+  assert.match(stderr, /No PostgreSQL answers at \/nonexistent:5432\/x: .*\[database_unavailable\]/);
+});

@@ -11,6 +11,7 @@ import { codeOf, isLocked, isReadOnly, isUnavailable } from "../errors/database.
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
 import { isReady } from "./progress.ts";
+import { withSessionSettings } from "./session-settings.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
 
@@ -32,7 +33,11 @@ export interface Migrated {
  * @throws InturnError `database_unavailable`, or `migration_failed` with what PostgreSQL said
  */
 export async function migrateDatabase(url: string, say: (line: string) => void = () => undefined): Promise<Migrated> {
-  const client = new pg.Client({ connectionString: url, application_name: "inturn migrate", keepAlive: true });
+  const client = new pg.Client({
+    connectionString: withSessionSettings(url),
+    application_name: "inturn migrate",
+    keepAlive: true,
+  });
   client.on("error", () => undefined);
   try {
     await client.connect();
@@ -41,7 +46,7 @@ export async function migrateDatabase(url: string, say: (line: string) => void =
     // Apart from our own: a worker that waits for our tables may hold graphile-worker's, and nobody would see the deadlock.
     await inMigration(client, say, async () => {
       const { runMigrations: runGraphileMigrations } = await import("graphile-worker");
-      await runGraphileMigrations({ connectionString: url, schema: "graphile_worker" });
+      await runGraphileMigrations({ connectionString: withSessionSettings(url), schema: "graphile_worker" });
     });
     return { postgres };
   } catch (error) {
@@ -53,7 +58,11 @@ export async function migrateDatabase(url: string, say: (line: string) => void =
 
 /** Whether the tables of this version are there. */
 export async function isMigrated(url: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: url, application_name: "inturn", connectionTimeoutMillis: 5_000 });
+  const client = new pg.Client({
+    connectionString: withSessionSettings(url),
+    application_name: "inturn",
+    connectionTimeoutMillis: 5_000,
+  });
   client.on("error", () => undefined);
   try {
     await client.connect();
@@ -67,8 +76,9 @@ export async function isMigrated(url: string): Promise<boolean> {
 
 /** The address without its password: what may be shown. */
 export function addressOf(url: string): string {
-  const { hostname, port, pathname, searchParams } = new URL(url);
-  return `${hostname || searchParams.get("host") || "localhost"}:${port || "5432"}${pathname}`;
+  // pg reads addresses that URL does not: those of a socket.
+  const { host, port, database = "" } = new pg.Client({ connectionString: url });
+  return `${host}:${port}/${database}`;
 }
 
 /**

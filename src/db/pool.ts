@@ -2,6 +2,7 @@
  * Connections. Everything of ours that speaks to PostgreSQL does so through a pool made here.
  */
 import pg from "pg";
+import { withSessionSettings } from "./session-settings.ts";
 
 /** A pool of connections. */
 export type Database = pg.Pool;
@@ -28,7 +29,15 @@ const SILENCE_SECONDS_MAX = 10;
  * The hot statements look rows up by key, a batch at a time. A plan made while the tables were empty would scan or hash
  * them, and a prepared statement keeps its plan; so scanning is ruled out for the session.
  */
-const KEYED_PLANS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+const KEYED_PLANS = { enable_seqscan: "off", enable_hashjoin: "off", enable_mergejoin: "off" };
+
+/** A client that vanished without a word is noticed by the server. */
+const KEEPALIVES = {
+  tcp_keepalives_idle: String(SILENCE_SECONDS_MAX),
+  tcp_keepalives_interval: "2",
+  tcp_keepalives_count: "3",
+  tcp_user_timeout: String(1_000 * SILENCE_SECONDS_MAX),
+};
 
 const INT8 = pg.types.builtins.INT8;
 
@@ -53,7 +62,10 @@ export function openDatabase(options: {
 }): Database {
   const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
   const database = new pg.Pool({
-    connectionString: options.url,
+    connectionString: withSessionSettings(options.url, {
+      ...KEEPALIVES,
+      ...(options.keyedPlans === true && KEYED_PLANS),
+    }),
     application_name: options.name,
     max: options.connectionsMax,
     connectionTimeoutMillis: CONNECT_MS_MAX,
@@ -63,13 +75,6 @@ export function openDatabase(options: {
     lock_timeout: lockMsMax,
     keepAlive: true,
     keepAliveInitialDelayMillis: 1_000 * SILENCE_SECONDS_MAX,
-    options: [
-      // Compiling a plan takes longer than any statement of ours: half a second for a reconciliation that takes 5 ms.
-      "-c jit=off",
-      `-c tcp_keepalives_idle=${SILENCE_SECONDS_MAX} -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3`,
-      `-c tcp_user_timeout=${1_000 * SILENCE_SECONDS_MAX}`,
-      options.keyedPlans === true ? KEYED_PLANS : "",
-    ].join(" "),
     types: createTypes(),
   });
   // Without these two listeners a connection that breaks ends the process.

@@ -5,14 +5,18 @@
 import { randomInt } from "node:crypto";
 import pg from "pg";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
+import { withSessionSettings } from "./session-settings.ts";
 import { LIFE_LOCK_CLASS } from "./workers.ts";
 
 const { silentMs, vanishedMs } = LEASE_TIMES;
 
 /** After a second without a packet the server asks once a second, and ends the connection when `vanishedMs` are over. */
-const KEEPALIVES =
-  "-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 " +
-  `-c tcp_keepalives_count=${vanishedMs / 1_000 - 1} -c tcp_user_timeout=${vanishedMs}`;
+const KEEPALIVES = {
+  tcp_keepalives_idle: "1",
+  tcp_keepalives_interval: "1",
+  tcp_keepalives_count: String(vanishedMs / 1_000 - 1),
+  tcp_user_timeout: String(vanishedMs),
+};
 
 /** An open sign of life. */
 export interface SignOfLife {
@@ -28,12 +32,11 @@ export interface SignOfLife {
  */
 export async function openSignOfLife(url: string): Promise<SignOfLife> {
   const client = new pg.Client({
-    connectionString: url,
+    connectionString: withSessionSettings(url, KEEPALIVES),
     application_name: "inturn sign of life",
     connectionTimeoutMillis: silentMs,
     query_timeout: silentMs,
     keepAlive: true,
-    options: KEEPALIVES,
   });
   let ended = false;
   const end = () => (ended = true);

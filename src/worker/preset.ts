@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { Logger, WorkerPreset } from "graphile-worker";
 import type pg from "pg";
+import { withSessionSettings } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
@@ -40,7 +41,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     extends: [WorkerPreset],
     plugins: [createPlugin(worker)],
     worker: {
-      connectionString: options.databaseUrl,
+      connectionString: withSessionSettings(options.databaseUrl),
       schema: "graphile_worker",
       concurrentJobs: options.concurrency,
       maxPoolSize: DISPATCHER_CONNECTIONS_MAX,
