@@ -258,6 +258,24 @@ begin
 end
 $$;
 --> statement-breakpoint
+-- append/check_account_id.sql
+
+-- Returns the id of a new account, or refuses it. "." and ".." cannot be a part of a URL's path, and control characters do not
+-- look like what they are. Old accounts are not checked again: every append would pay for it.
+create or replace function inturn.check_account_id(id text) returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if id in ('.', '..') or char_length(id) not between 1 and 250 or id ~ '[\u0001-\u001f\u007f-\u009f]' then
+    raise invalid_parameter_value using
+      message = format('%L cannot be the id of an account', left(id, 60)),
+      hint = 'An id has 1 to 250 characters, no control characters, and is not "." or "..".';
+  end if;
+  return id;
+end
+$$;
+--> statement-breakpoint
 -- append/is_same_event.sql
 
 -- Whether two events with the same id are the same event. White space in the data and the order of its keys do not count.
@@ -282,9 +300,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into inturn.accounts (id)
-  select distinct wanted.id collate "C"
-  from unnest(account_ids) as wanted (id)
-  where not exists (select from inturn.accounts as a where a.id = wanted.id)
+  select inturn.check_account_id(fresh.id) collate "C"
+  from (
+    select distinct wanted.id from unnest(account_ids) as wanted (id)
+    where not exists (select from inturn.accounts as a where a.id = wanted.id)
+  ) as fresh
   order by 1
   on conflict do nothing;
 

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { NewEvent } from "../src/domain/event.ts";
 import { createAppender } from "../src/engine/append.ts";
+import { createTestApp } from "./support/app.ts";
 import { appendEvents, NO_CAPS, newEvent } from "./support/append.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
@@ -211,5 +212,34 @@ test(
       { account_id: "a", seq: 2, event_id: "z", type: "v", data: "3" },
       { account_id: "b", seq: 1, event_id: "y", type: "u", data: "2" },
     ]);
+  }),
+);
+
+test(
+  "an id that no path could name, or that has control characters, makes no account: in SQL as over HTTP",
+  withDatabase(async (db) => {
+    const app = createTestApp(db.database);
+    for (const id of [".", "..", "a\u0085b", "a\u009fb", "a\u007fb", "a\tb", "", "x".repeat(251)]) {
+      await assert.rejects(
+        db.query("select * from inturn.append_event($1, '1')", [id]),
+        { code: "22023" },
+        JSON.stringify(id),
+      );
+      const body = JSON.stringify({ accountId: id, data: 1 });
+      const answer = await app.request("/v1/events", {
+        method: "POST",
+        body,
+        headers: { "content-type": "application/json" },
+      });
+      assert.equal(answer.status, 422, JSON.stringify(id));
+    }
+    for (const id of ["...", ".a", "a/..", "\u00a0", "é"]) {
+      assert.deepEqual(await db.query("select * from inturn.append_event($1, '1')", [id]), [
+        { seq: 1, duplicate: false },
+      ]);
+      const answer = await app.request(`/v1/accounts/${encodeURIComponent(id)}`);
+      assert.equal(((await answer.json()) as { accountId: string }).accountId, id);
+    }
+    assert.deepEqual(await db.query("select count(*)::integer as accounts from inturn.accounts"), [{ accounts: 5 }]);
   }),
 );

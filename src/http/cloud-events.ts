@@ -7,7 +7,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import { EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
-import { check, checkDepth, eventInvalid, lineSchema, timeSchema } from "./event-schema.ts";
+import { accountIdSchema, check, checkDepth, eventInvalid, lineSchema, timeSchema } from "./event-schema.ts";
 import { type EventContext, type ReadEvents, refuseTooMany } from "./json-events.ts";
 import { parseJson, type Slice, sliceMember } from "./json-text.ts";
 import type { ApiContext } from "./route.ts";
@@ -29,8 +29,8 @@ export function createCloudEventSchema() {
       source: lineSchema(ID_LENGTH_MAX).regex(/^\S*$/, "must be a URI, which has no spaces"),
       type: lineSchema(EVENT_TYPE_LENGTH_MAX),
       time: timeSchema.optional(),
-      subject: lineSchema(ID_LENGTH_MAX).optional(),
-      partitionkey: lineSchema(ID_LENGTH_MAX).optional(),
+      subject: accountIdSchema.optional(),
+      partitionkey: accountIdSchema.optional(),
       datacontenttype: z.string().max(250).optional(),
       dataschema: z.string().max(2_000).optional(),
       data: z.unknown().optional(),

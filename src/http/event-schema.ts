@@ -23,9 +23,12 @@ export function lineSchema(lengthMax: number): z.ZodString {
       .min(1)
       .max(lengthMax)
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-      .regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters")
+      .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, "must not contain control characters")
   );
 }
+
+/** An account's id. A path cannot name "." and "..": every client takes them for steps in it. */
+export const accountIdSchema = lineSchema(ID_LENGTH_MAX).regex(/^(?!\.{1,2}$)/, 'must not be "." or ".."');
 
 /** A time that PostgreSQL knows. */
 export const timeSchema = z.iso
@@ -47,7 +50,7 @@ export type CheckedEvent = z.output<EventSchema>;
 
 /** Creates the schema of one event; where the path names the account, the event need not. */
 export function createEventSchema(accountIs: "needed" | "known" = "needed") {
-  const accountId = lineSchema(ID_LENGTH_MAX).openapi({ description: "Whose event it is.", example: "a1" });
+  const accountId = accountIdSchema.openapi({ description: "Whose event it is.", example: "a1" });
   return z
     .strictObject({
       accountId: accountIs === "needed" ? accountId : accountId.optional(),

@@ -3,7 +3,6 @@
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import { senderOf } from "../domain/access.ts";
-import { ID_LENGTH_MAX } from "../domain/event.ts";
 import type { Appender } from "../engine/append.ts";
 import { type BodyBudget } from "../engine/body-budget.ts";
 import type { ErrorCode } from "../errors/codes.ts";
@@ -13,7 +12,7 @@ import { admit } from "./access.ts";
 import { appendEvents } from "./append.ts";
 import { bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
-import { check, type IngestLimits, lineSchema } from "./event-schema.ts";
+import { accountIdSchema, check, type IngestLimits } from "./event-schema.ts";
 import { type EventContext, JsonEvents, type ReadEvents } from "./json-events.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { NDJSON_TYPES, ndjsonAnswerSchema, takeLines } from "./ndjson.ts";
@@ -67,7 +66,7 @@ export function createEventRoutes(options: EventRouteOptions): Route[] {
     json: new JsonEvents(),
     cloudEvents: new CloudEvents(),
   };
-  const idSchema = lineSchema(ID_LENGTH_MAX);
+  const idSchema = accountIdSchema;
   const pathSchema = z.object({ accountId: idSchema });
   return [
     {

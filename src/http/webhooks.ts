@@ -12,7 +12,14 @@ import { InturnError } from "../errors/error.ts";
 import { networkOf } from "./address.ts";
 import { appendEvents } from "./append.ts";
 import { bodyMissing, decodeUtf8, withBody } from "./body.ts";
-import { checkDepth, eventInvalid, type IngestLimits, lineSchema, timeSchema } from "./event-schema.ts";
+import {
+  accountIdSchema,
+  checkDepth,
+  eventInvalid,
+  type IngestLimits,
+  lineSchema,
+  timeSchema,
+} from "./event-schema.ts";
 import { appendedSchema } from "./events.ts";
 import { parseJson, sliceMember } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
@@ -159,7 +166,7 @@ function readAccountId(body: unknown, pointer: string): string {
     value = isIn ? (value as Record<string, unknown>)[step] : undefined;
   }
   const text = Number.isSafeInteger(value) ? String(value) : value;
-  const checked = lineSchema(ID_LENGTH_MAX).safeParse(text);
+  const checked = accountIdSchema.safeParse(text);
   if (checked.success) return checked.data;
   throw eventInvalid(path, `must name the account: a text of 1 to ${ID_LENGTH_MAX} characters, or a whole number`);
 }

@@ -6,9 +6,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into inturn.accounts (id)
-  select distinct wanted.id collate "C"
-  from unnest(account_ids) as wanted (id)
-  where not exists (select from inturn.accounts as a where a.id = wanted.id)
+  select inturn.check_account_id(fresh.id) collate "C"
+  from (
+    select distinct wanted.id from unnest(account_ids) as wanted (id)
+    where not exists (select from inturn.accounts as a where a.id = wanted.id)
+  ) as fresh
   order by 1
   on conflict do nothing;
 
