@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { readSettings } from "../src/config/settings.ts";
 import { createLog } from "../src/log/log.ts";
@@ -310,4 +313,62 @@ test("the address of a socket is read, and named when nobody answers there", asy
   const { code, stderr } = await runProcess(["migrate"], { DATABASE_URL: "postgres://u@/x?host=/nonexistent" });
   assert.equal(code, 1);
   assert.match(stderr, /No PostgreSQL answers at \/nonexistent:5432\/x: .*\[database_unavailable\]/);
+});
+
+test(
+  "url prints where the database is, psql looks into it, with PostgreSQL's own tool or without",
+  withDatabase(async (db) => {
+    await db.query("select * from inturn.append_event('a', '1')");
+    const environment = { DATABASE_URL: db.url };
+    assert.equal((await runProcess(["url"], environment)).stdout, `${db.url}\n`);
+    assert.match((await runProcess(["url", "other"], environment)).stdout, /\/other\n$/);
+    for (const path of [process.env["PATH"] ?? "", "/nowhere"]) {
+      const { code, stdout } = await runProcess(["psql", "-c", "select account_id, seq from inturn.event_results"], {
+        ...environment,
+        PATH: path,
+      });
+      assert.equal(code, 0);
+      assert.match(stdout, /account_id\s+\|?\s*seq[\s\S]*\ba\s+\|?\s*1\b/);
+    }
+  }),
+);
+
+test(
+  "a second demo in the database of DATABASE_URL is refused while the first one runs",
+  withDatabase(
+    async (db) => {
+      const args = ["demo", "--events", "200", "--accounts", "2", "--handler-ms", "100", "--workers", "1", "--json"];
+      const first = startProcess(args, { DATABASE_URL: db.url });
+      await until("it sends", () => first.output.stderr.includes("sending 200 events"));
+      const second = await runProcess(args, { DATABASE_URL: db.url });
+      assert.equal(second.code, 1);
+      assert.match(second.stderr, /Another demo runs in the database at .*\[demo_running\]/);
+      assert.equal(await first.ended, 0);
+      assert.equal((JSON.parse(first.output.stdout) as { processed: number }).processed, 200);
+    },
+    { empty: true },
+  ),
+);
+
+test("on the embedded server demos have databases of their own, also two at once", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "inturn-"));
+  try {
+    const args = ["demo", "--events", "100", "--accounts", "10", "--handler-ms", "20", "--workers", "1", "--json"];
+    const environment = { DATABASE_URL: "", INTURN_DATA: folder };
+    const both = await Promise.all([runProcess(args, environment), runProcess(args, environment)]);
+    const said = new Set(both.map(({ stderr }) => /of its own, (\w+);/.exec(stderr)?.[1]));
+    assert.deepEqual(said, new Set(["inturn_demo", "inturn_demo_2"]));
+    for (const { code, stdout } of both) {
+      assert.equal(code, 0);
+      assert.equal((JSON.parse(stdout) as { processed: number }).processed, 100);
+    }
+    const { stdout } = await runProcess(["status", "--json"], environment);
+    assert.equal(
+      (JSON.parse(stdout) as { received: number }).received,
+      0,
+      "the user's database has none of the demo's events",
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });

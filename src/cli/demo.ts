@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { type DemoReport, runDemo } from "../demo/demo.ts";
-import { useDatabase } from "../service/database.ts";
+import { useDemoDatabase } from "../demo/demo-database.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -49,7 +49,7 @@ async function demo(flags: DemoFlags): Promise<void> {
   const environment = { LOG_LEVEL: "warn", ...process.env };
   const settings = readSettings(environment, { handlerMs, concurrency, handler: "sleep" });
   const signal = listenForStop();
-  const database = await useDatabase({ settings, migrate: true, say });
+  const database = await useDemoDatabase({ settings, say });
   const progress = createProgress("settled");
   try {
     const report = await runDemo({

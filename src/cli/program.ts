@@ -36,6 +36,16 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./work.ts")).createWorkCommand(),
   },
   {
+    name: "url",
+    description: "print the database's address, with its password: for psql and other tools",
+    load: async () => (await import("./url.ts")).createUrlCommand(),
+  },
+  {
+    name: "psql",
+    description: "open psql on the database",
+    load: async () => (await import("./url.ts")).createPsqlCommand(),
+  },
+  {
     name: "migrate",
     description: "bring the database to this version: our tables, functions and views, and graphile-worker's schema",
     load: async () => (await import("./migrate.ts")).createMigrateCommand(),

@@ -58,7 +58,12 @@ export async function useEmbeddedPostgres(dataFolder: string): Promise<EmbeddedP
     const secret = await initialise(server, folder);
     const running = await readRunningPort(server);
     const taken = running ?? (await start(server));
-    return { holder: await joinServer(taken, secret), port: taken, reused: running !== undefined, password: secret };
+    const joined = await joinServer(taken, secret).catch(async (error: unknown) => {
+      // A server of ours that nobody holds would run for ever.
+      if (running === undefined) await stop(server).catch(() => undefined);
+      throw error;
+    });
+    return { holder: joined, port: taken, reused: running !== undefined, password: secret };
   });
   return {
     url: urlOf(port, password, USER),
@@ -156,7 +161,11 @@ async function leave(server: Server, holder: pg.Client): Promise<void> {
     // The server is gone already: there is nothing to stop.
   }
   await holder.end().catch(() => undefined);
-  if (last) await runServerTool(server, "pg_ctl", ["stop", "-w", "-m", "fast", "-D", server.data]);
+  if (last) await stop(server);
+}
+
+async function stop(server: Server): Promise<void> {
+  await runServerTool(server, "pg_ctl", ["stop", "-w", "-m", "fast", "-D", server.data]);
 }
 
 function urlOf(port: number, password: string, database: string): string {

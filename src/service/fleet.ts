@@ -94,6 +94,7 @@ class Part {
   #child: ChildProcess | undefined;
   #ended: Promise<string> = Promise.resolve("");
   restarts = 0;
+  #isKilled = false;
 
   constructor(name: "serve" | "work", environment: NodeJS.ProcessEnv) {
     this.#name = name;
@@ -133,8 +134,11 @@ class Part {
       const startedMs = performance.now();
       const how = await this.#ended;
       if (stopping.aborted) return;
-      if (performance.now() - startedMs > WELL_MS) waitMs = RESTART_MS.first;
-      say(`The ${this.#name} process ended by itself with ${how}; starting it again in ${waitMs / 1_000} s`);
+      if (this.#isKilled || performance.now() - startedMs > WELL_MS) waitMs = RESTART_MS.first;
+      if (!this.#isKilled) {
+        say(`The ${this.#name} process ended by itself with ${how}; starting it again in ${waitMs / 1_000} s`);
+      }
+      this.#isKilled = false;
       await sleep(waitMs, undefined, { signal: stopping }).catch(() => undefined);
       if (stopping.aborted) return;
       waitMs = Math.min(2 * waitMs, RESTART_MS.most);
@@ -143,7 +147,9 @@ class Part {
     }
   }
 
+  /** Kills the process, as a machine that dies does. It is no crash: its successor does not wait longer for it. */
   kill(): void {
+    this.#isKilled = true;
     this.#child?.kill("SIGKILL");
   }
 
