@@ -3,7 +3,7 @@
  */
 import { readSettings } from "./src/config/settings.ts";
 import { createLog } from "./src/log/log.ts";
-import { composeWorker } from "./src/service/work.ts";
+import { composeWorker } from "./src/service/compose-worker.ts";
 import { createStandalonePreset } from "./src/worker/standalone.ts";
 
 const settings = readSettings(process.env);

@@ -26,6 +26,6 @@ export { InturnError } from "./errors/error.ts";
 export { DoNotRetryError, RetryAtError } from "./errors/retry.ts";
 export { createLog } from "./log/log.ts";
 export { startApi } from "./service/api.ts";
-export type { Listening } from "./service/listen.ts";
+export type { Listening } from "./service/listening.ts";
 export { type RunningWorker, startWorker } from "./service/work.ts";
 export type { EventTypes } from "./worker/handler-module.ts";

@@ -10,7 +10,8 @@ import { Waiting } from "../engine/waiting.ts";
 import { createApp } from "../http/app.ts";
 import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
-import { type Listening, listen } from "./listen.ts";
+import { listen } from "./listen.ts";
+import type { Listening } from "./listening.ts";
 import { openAccess, sayIfOpen } from "./open-access.ts";
 import { refuseUnknownOptions } from "./options.ts";
 

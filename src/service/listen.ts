@@ -7,13 +7,7 @@ import { serve } from "@hono/node-server";
 import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-
-/** A server that listens. */
-export interface Listening {
-  readonly url: string;
-  /** Stops listening, lets the requests under way finish, and closes the connections. */
-  close(): Promise<void>;
-}
+import type { Listening } from "./listening.ts";
 
 /** A request must have arrived whole after this long. */
 const REQUEST_MS_MAX = 30_000;

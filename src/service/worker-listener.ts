@@ -7,7 +7,8 @@ import { createServerApp } from "../http/app.ts";
 import { createLivenessRoute, createWorkerReadinessRoute } from "../http/health.ts";
 import { createMetricsRoute } from "../http/metrics.ts";
 import type { Log } from "../log/log.ts";
-import { type Listening, listen } from "./listen.ts";
+import { listen } from "./listen.ts";
+import type { Listening } from "./listening.ts";
 import { openAccess } from "./open-access.ts";
 
 /** Who reads metrics are few. */

@@ -1,0 +1,52 @@
+import type { Settings } from "../config/settings.ts";
+import { createRules, type RetryRule } from "../domain/failure.ts";
+import { WorkerMetrics } from "../metrics/worker-metrics.ts";
+import { type HandlerModule, loadHandler, requireHandler, SLEEP } from "../worker/handler-module.ts";
+import type { PresetOptions } from "../worker/preset.ts";
+import { createSleepHandler } from "../worker/sleep.ts";
+import { Worker } from "../worker/worker.ts";
+import type { Listening } from "./listening.ts";
+import type { WorkOptions } from "./work-options.ts";
+import { startWorkerListener } from "./worker-listener.ts";
+
+/** A worker with its parts, before it starts. */
+export interface ComposedWorker extends PresetOptions {
+  readonly listener: Listening | undefined;
+}
+
+/** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
+export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
+  const { settings, databaseUrl, log } = options;
+  const { handler, eventTypes } = await readHandler(settings, options.signal);
+  const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
+  const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
+  const metrics = new WorkerMetrics({ hasProcess: true });
+  const limits = {
+    concurrency,
+    readAheadBytesMax,
+    leaseMs,
+    shutdownMs,
+    keepDays,
+    handlerName: requireHandler(settings.handler),
+  };
+  const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
+  const { metricsPort: port } = settings;
+  const exposeMetrics = async () => {
+    const { inHand, recovery } = worker;
+    return await metrics.expose({ inHand, concurrency, stalledMs: recovery.stalledMs });
+  };
+  const listening = { ...options, exposeMetrics, isReady: () => worker.isReady };
+  const listener = port === undefined ? undefined : await startWorkerListener({ ...listening, port });
+  return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
+}
+
+async function readHandler(settings: Settings, signal: AbortSignal | undefined): Promise<HandlerModule> {
+  const name = requireHandler(settings.handler);
+  if (name !== SLEEP) return await loadHandler(name, { signal });
+  return { handler: createSleepHandler(settings.handlerMs), eventTypes: {} };
+}
+
+function ruleOfDeployment(settings: Settings): RetryRule {
+  const { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs } = settings;
+  return { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs };
+}

@@ -1,0 +1,58 @@
+/** The package, as a project that installs it sees it. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { after, test } from "node:test";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/** In the project, so that the package finds its dependencies. */
+const FOLDER = resolve(".inturn", `package-${process.pid}`);
+const TSC = resolve("node_modules/typescript/bin/tsc");
+
+after(async () => await rm(FOLDER, { recursive: true, force: true }));
+
+const CONSUMER = `
+import { type Handler, InturnError, createLog, migrateDatabase, readSettings, startApi, startWorker } from "inturn";
+import { createClient } from "inturn/client";
+const handler: Handler = async (event, { transaction }) => {
+  await transaction(async (client) => void (await client.query("select 1", [event.seq])));
+};
+export default [handler, InturnError, createLog, migrateDatabase, readSettings, startApi, startWorker, createClient];
+`;
+
+const MODES = [
+  ["--module", "nodenext"],
+  ["--module", "node16"],
+  ["--module", "esnext", "--moduleResolution", "bundler"],
+];
+
+test("its types compile without skipLibCheck and without the types of browsers, in every mode of resolution", async () => {
+  const [built, consumer] = [join(FOLDER, "inturn"), join(FOLDER, "consumer")];
+  await mkdir(join(consumer, "node_modules"), { recursive: true });
+  await run(process.execPath, [TSC, "--project", "tsconfig.build.json", "--outDir", join(built, "dist")]);
+  await cp("package.json", join(built, "package.json"));
+  await symlink(built, join(consumer, "node_modules", "inturn"));
+  await writeFile(join(consumer, "package.json"), '{ "type": "module" }');
+  await writeFile(join(consumer, "handler.ts"), CONSUMER);
+  for (const mode of MODES) {
+    const args = [
+      TSC,
+      "--ignoreConfig",
+      "--noEmit",
+      "--strict",
+      "--target",
+      "es2022",
+      "--lib",
+      "esnext",
+      "--types",
+      "node",
+      ...mode,
+      "handler.ts",
+    ];
+    const { stdout } = await run(process.execPath, args, { cwd: consumer }).catch((error: { stdout: string }) => error);
+    assert.equal(stdout, "", mode.join(" "));
+  }
+});
