@@ -12,7 +12,7 @@ import { ID_LENGTH_MAX } from "../domain/event.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import { InturnError } from "../errors/error.ts";
 import { count, timeOfDay } from "./format.ts";
-import { drawLane } from "./lane.ts";
+import { drawLane, type ShownEvent } from "./lane.ts";
 import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 import { mayOperate, verbButton } from "./verbs.ts";
 import { accountPath, freshPart, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
@@ -36,20 +36,25 @@ export function createAccountPage(database: Database): DashboardPage {
       throw new InturnError("account_not_found", "There is no such account: it never had an event.");
     }
     const afterSeq = readAfter(c, account);
-    const [events, operations] = await Promise.all([
+    const [listed, operations] = await Promise.all([
       listEvents(database, accountId, afterSeq),
       listOperations(database, accountId, OPERATIONS_MAX),
     ]);
+    const events = listed.map((event) => showHead(event, account));
     return await showPage(c, {
       title: accountId,
       place: "/accounts",
       aside: pauseButton,
       content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account)}
 <h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, Date.now())}</div>${legend}
-<h2>Events in order</h2>${eventsTable(c, account, events)}${pager(c, account, { afterSeq, events })}
+<h2>Events in order</h2>${eventsTable(c, events)}${pager(c, account, { afterSeq, events })}
 ${operationsTable(operations)}`)}`,
     });
   });
+}
+
+function showHead(event: EventResult, { headSeq, state }: AccountResult): ShownEvent {
+  return event.seq === headSeq && (state === "blocked" || state === "paused") ? { ...event, state } : event;
 }
 
 /** A page of events; of a large one's data no more than is shown. */
@@ -114,9 +119,9 @@ function actions(c: PageContext, account: AccountResult): Markup {
   return html`<div class="actions" role="group" aria-label="What can be done">${verbs.map((verb) => verbButton(c, verb, { accountId }))}</div>`;
 }
 
-const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head"></i>under way, or failed and waits for its next attempt</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: its third attempt</span></div>`;
+const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: tried three times</span></div>`;
 
-function eventsTable(c: PageContext, account: AccountResult, events: readonly EventResult[]): Markup {
+function eventsTable(c: PageContext, events: readonly ShownEvent[]): Markup {
   if (events.length === 0) return html`<p class="card">No event is kept here.</p>`;
   const columns = [
     { label: "Seq", number: true },
@@ -134,7 +139,7 @@ function eventsTable(c: PageContext, account: AccountResult, events: readonly Ev
   const rows = events.map(
     (event) => html`<tr>
 <td class="number">${event.seq}</td>
-<td>${stateBadge(event.seq === account.headSeq && account.state === "blocked" ? "blocked" : event.state)}</td>
+<td>${stateBadge(event.state)}</td>
 <td>${event.type ?? "–"}</td>
 <td class="long">${dataOf(c, event)}${event.error === null ? "" : html`<div class="bad">${event.error.slice(0, 300)}</div>`}${event.state === "dead" && mayOperate(c) ? verbButton(c, "redrive", event) : ""}</td>
 <td class="number">${event.attempts}</td>
@@ -150,7 +155,7 @@ function eventsTable(c: PageContext, account: AccountResult, events: readonly Ev
 }
 
 /** What was opened stays open while the rest of the page is kept fresh: data never changes. */
-function dataOf(c: PageContext, { accountId, seq, data, bytes }: EventResult): Markup {
+function dataOf(c: PageContext, { accountId, seq, data, bytes }: ShownEvent): Markup {
   if (data.length <= DATA_LENGTH_MAX.row) return html`<span class="data">${data}</span>`;
   const whole = `${accountPath(c, accountId)}/events/${seq}/data`;
   const more = data.length > DATA_LENGTH_MAX.all ? html`<p>… <a href="${whole}">all ${count(bytes)} bytes</a></p>` : "";
@@ -160,7 +165,7 @@ function dataOf(c: PageContext, { accountId, seq, data, bytes }: EventResult): M
 function pager(
   c: PageContext,
   account: AccountResult,
-  shown: { afterSeq: number; events: readonly EventResult[] },
+  shown: { afterSeq: number; events: readonly ShownEvent[] },
 ): Markup {
   const to = (after: number) => `${accountPath(c, account.accountId)}?after=${Math.max(0, after)}`;
   const last = shown.events.at(-1)?.seq ?? account.events;

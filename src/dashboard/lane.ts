@@ -4,7 +4,7 @@
 import { html } from "hono/html";
 import type { EventResult } from "../db/event-pages.ts";
 import { formatDuration } from "../domain/duration.ts";
-import type { Markup } from "./view.ts";
+import { type Markup, signOf } from "./view.ts";
 
 const WIDTH = 1_000;
 const LEFT = 70;
@@ -22,15 +22,18 @@ const BAR_WIDTH_MIN = 2;
 /** Marks on the axis. */
 const MARKS = 5;
 
+/** An event as the account's page shows it: the head of a blocked or paused account is not just pending. */
+export type ShownEvent = Omit<EventResult, "state"> & { readonly state: EventResult["state"] | "blocked" | "paused" };
+
 interface Row {
-  readonly event: EventResult;
+  readonly event: ShownEvent;
   readonly receivedMs: number;
   readonly startedMs: number | null;
   readonly endedMs: number;
 }
 
 /** Draws the lane of these events, which are in order. */
-export function drawLane(events: readonly EventResult[], nowMs: number): Markup {
+export function drawLane(events: readonly ShownEvent[], nowMs: number): Markup {
   const shown = events.slice(-ROWS_MAX);
   const rows = shown.map((event, i) => toRow(event, shown[i - 1], nowMs));
   if (rows.length === 0) return html``;
@@ -53,7 +56,7 @@ ${rows.map((row, i) => drawRow(row, AXIS + i * ROW, x))}
 }
 
 /** When the head began is written at its settle: until then it is taken to have begun when the one before it ended. */
-function toRow(event: EventResult, before: EventResult | undefined, nowMs: number): Row {
+function toRow(event: ShownEvent, before: ShownEvent | undefined, nowMs: number): Row {
   const receivedMs = momentOf(event.receivedAt) ?? nowMs;
   const isUnderWay = event.processedAt === null && event.attempts > 0;
   const begunMs = Math.max(receivedMs, momentOf(before?.processedAt ?? null) ?? 0);
@@ -66,12 +69,12 @@ function drawRow({ event, receivedMs, startedMs, endedMs }: Row, y: number, x: (
   const bar = (kind: string, fromMs: number, toMs: number, height: number) =>
     html`<rect class="${kind}" x="${x(fromMs).toFixed(1)}" y="${y + (ROW - height) / 2}" width="${Math.max(BAR_WIDTH_MIN, x(toMs) - x(fromMs)).toFixed(1)}" height="${height}" rx="2"/>`;
   const isSettled = event.processedAt !== null;
-  const run = startedMs === null ? html`` : bar(isSettled ? kindOf(state) : "head", startedMs, endedMs, BAR);
+  const run = startedMs === null ? html`` : bar(isSettled ? kindOf(state) : `head ${state}`, startedMs, endedMs, BAR);
   const tries = attempts > 1 ? ` · ${attempts} attempts` : "";
   return html`<g><title>seq ${seq}: ${state}, waited ${formatDuration(waitMs)}, ran ${formatDuration(durationMs)}${tries}</title>
 <text x="${LEFT - 8}" y="${y + 13}" text-anchor="end">${seq}</text>
 ${bar("wait", receivedMs, startedMs ?? endedMs, 4)}${run}
-<text x="${(x(endedMs) + 6).toFixed(1)}" y="${y + 13}">${isSettled ? formatDuration(durationMs) : state}${attempts > 1 ? ` ×${attempts}` : ""}</text></g>`;
+<text x="${(x(endedMs) + 6).toFixed(1)}" y="${y + 13}">${isSettled ? formatDuration(durationMs) : `${signOf(state)} ${state}`}${attempts > 1 ? ` ×${attempts}` : ""}</text></g>`;
 }
 
 function kindOf(state: string): string {

@@ -75,7 +75,7 @@ async function showLanes(c: PageContext): Promise<Response> {
 <label>Time ${choiceOf("seconds", WINDOWS, seconds, windowLabel)}</label>
 <button>Show</button> <span class="dim" id="lanes-count" role="status"></span>
 </form>
-<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="way"></i>under way, or waits for its next attempt</span><span><i class="dead"></i>dead letter</span></div>
+<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="way"></i>being handled</span><span><i class="way retrying"></i>waits for its next attempt</span><span><i class="way blocked"></i>blocked</span><span><i class="dead"></i>dead letter</span></div>
 <div class="card picture" id="lanes" tabindex="0" data-source="${c.get("basePath")}/lanes/data?lanes=${lanes}&seconds=${seconds}" data-seconds="${seconds}" data-account="${c.get("basePath")}/accounts/"><canvas role="img" aria-label="Accounts as rows of bars over time"></canvas></div>
 <p id="lanes-hint" class="dim" role="status">Point at a bar to see its event; a click opens its account. Every account is also on the page <a href="${c.get("basePath")}/accounts">Accounts</a>.</p>`,
   });

@@ -124,5 +124,10 @@ const SIGNS: Readonly<Record<string, string>> = {
 
 /** A state as a sign and a word, so that its colour only repeats it. */
 export function stateBadge(state: string): Markup {
-  return html`<span class="state ${state}"><span aria-hidden="true">${SIGNS[state] ?? "·"}</span>${state}</span>`;
+  return html`<span class="state ${state}"><span aria-hidden="true">${signOf(state)}</span>${state}</span>`;
+}
+
+/** A state's sign. */
+export function signOf(state: string): string {
+  return SIGNS[state] ?? "·";
 }

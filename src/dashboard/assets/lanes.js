@@ -28,6 +28,7 @@
       head: of("--warn"),
       line: of("--line"),
       dim: of("--dim"),
+      paper: of("--card"),
       font: `11px ${style.fontFamily}`,
     };
     probe.remove();
@@ -76,10 +77,20 @@
     draw2d.fillStyle = color.wait;
     drawRect(received, started ?? settled ?? data.nowMs, top + view.row / 2, Math.max(1, thickness() / 4));
   };
-  const drawRun = (color, top, [, , started, settled, , outcome]) => {
+  /** The head: by the state of its account. A blocked one is hollow, so that it looks unlike a dead letter. */
+  const drawHead = (color, top, started, state) => {
+    draw2d.fillStyle = state === "blocked" ? color.dead : state === "retrying" ? color.head : color.run;
+    const middle = top + view.row / 2;
+    drawRect(started, data.nowMs, middle, state === "blocked" ? thickness() : thickness() / 2);
+    if (state !== "blocked" || thickness() < 5) return;
+    draw2d.fillStyle = color.paper;
+    drawRect(started, data.nowMs, middle, thickness() - 4);
+  };
+  const drawRun = (color, top, [, , started, settled, , outcome], state) => {
     if (started === null) return;
-    draw2d.fillStyle = settled === null ? color.head : outcome === "dead" ? color.dead : color.run;
-    drawRect(started, settled ?? data.nowMs, top + view.row / 2, settled === null ? thickness() / 2 : thickness());
+    if (settled === null) return drawHead(color, top, started, state);
+    draw2d.fillStyle = outcome === "dead" ? color.dead : color.run;
+    drawRect(started, settled, top + view.row / 2, thickness());
   };
 
   const draw = () => {
@@ -99,7 +110,7 @@
     const color = colors();
     draw2d.font = color.font;
     drawAxis(color, height);
-    data.lanes.forEach(({ accountId, bars }, i) => {
+    data.lanes.forEach(({ accountId, bars, state }, i) => {
       const top = AXIS + i * row;
       if (row >= LABELS_FROM) {
         draw2d.fillStyle = color.dim;
@@ -107,7 +118,7 @@
         draw2d.fillText(accountId.slice(0, 24), 8, top + row / 2 + 4, left - 14);
       }
       for (const bar of bars) drawWait(color, top, bar);
-      for (const bar of bars) drawRun(color, top, bar);
+      for (const bar of bars) drawRun(color, top, bar, state);
     });
   };
 
@@ -127,7 +138,7 @@
     else if (bar === undefined) hint.textContent = `${lane.accountId}: ${lane.state}`;
     else {
       const [seq, received, started, settled, attempts, outcome] = bar;
-      hint.textContent = `${lane.accountId}, seq ${seq}: ${outcome ?? "under way"}, waited ${started - received} ms, ran ${(settled ?? data.nowMs) - started} ms, attempts ${attempts}`;
+      hint.textContent = `${lane.accountId}, seq ${seq}: ${outcome ?? lane.state}, waited ${started - received} ms, ran ${(settled ?? data.nowMs) - started} ms, attempts ${attempts}`;
     }
   });
   canvas.addEventListener("click", (event) => {
