@@ -200,7 +200,7 @@ test(
 test("load says at once that no API is there", async () => {
   const { code, stderr } = await runProcess(["load", "--url", "http://127.0.0.1:9", "--events", "10"]);
   assert.equal(code, 1);
-  assert.match(stderr, /No API answers at http:\/\/127\.0\.0\.1:9 .*npm start.*\[load_refused\]/);
+  assert.match(stderr, /No API answers at http:\/\/127\.0\.0\.1:9 .*npm run start.*\[load_refused\]/);
 });
 
 test(

@@ -173,7 +173,7 @@ test(
       accountPrefix: null,
       eventsPerSecond: null,
     });
-    const environment = { DATABASE_URL: db.url, PORT: "0", INTURN_METRICS_PORT: "0" };
+    const environment = { DATABASE_URL: db.url, PORT: "0", INTURN_METRICS_PORT: "0", INTURN_HANDLER: "sleep" };
     const parts = [startProcess(["serve"], environment), startProcess(["work"], environment)];
     for (const { ready } of parts) {
       const { url = "" } = await ready;

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { Command } from "commander";
 import { readSettings, type Settings } from "../config/settings.ts";
 import { openDatabase } from "../db/pool.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { type ReadyDatabase, useDatabase } from "../service/database.ts";
 import { print, say } from "./output.ts";
 import { promptForSql, runSql } from "./prompt.ts";
@@ -16,7 +17,7 @@ export function createUrlCommand(): Command {
       print(url);
       if (settings.databaseUrl === undefined) {
         say(
-          "The embedded server runs only while a command uses it, such as npm start; npm run psql starts it by itself.",
+          `The embedded server runs only while a command uses it, such as ${commandLine("start")}; ${commandLine("psql")} starts it by itself.`,
         );
       }
       await database.release();

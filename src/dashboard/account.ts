@@ -45,7 +45,7 @@ export function createAccountPage(database: Database): DashboardPage {
       title: accountId,
       place: "/accounts",
       aside: pauseButton,
-      content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account)}
+      content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account, events)}
 <h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, Date.now())}</div>${legend}
 <h2>Events in order</h2>${eventsTable(c, events)}${pager(c, account, { afterSeq, events })}
 ${operationsTable(operations)}`)}`,
@@ -105,7 +105,7 @@ ${headError === null ? "" : html`<p class="note bad"><strong>Event ${headSeq} fa
 }
 
 /** The verbs that make sense in this state; the database judges again. */
-function actions(c: PageContext, account: AccountResult): Markup {
+function actions(c: PageContext, account: AccountResult, events: readonly ShownEvent[]): Markup {
   if (!mayOperate(c))
     return html`<p class="dim">This key may look, not operate: it lacks the scope <code>operate</code>.</p>`;
   const { state, pending, accountId } = account;
@@ -116,7 +116,14 @@ function actions(c: PageContext, account: AccountResult): Markup {
     state === "paused" ? "resume" : "pause",
     "replay",
   ];
-  return html`<div class="actions" role="group" aria-label="What can be done">${verbs.map((verb) => verbButton(c, verb, { accountId }))}</div>`;
+  return html`<div class="actions" role="group" aria-label="What can be done">${verbs.map((verb) => verbButton(c, verb, { accountId, meant: verb === "skip" ? describeHead(account, events) : html`` }))}</div>`;
+}
+
+/** The event that a skip gives up. */
+function describeHead({ headSeq }: AccountResult, events: readonly ShownEvent[]): Markup {
+  const head = events.find(({ seq }) => seq === headSeq);
+  const data = head === undefined ? html`` : html`<pre>${head.data.slice(0, DATA_LENGTH_MAX.row)}</pre>`;
+  return html`<p>It gives up <strong>event ${headSeq}</strong>:</p>${data}`;
 }
 
 const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: tried three times</span></div>`;

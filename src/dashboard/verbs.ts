@@ -34,17 +34,30 @@ export function mayOperate(c: PageContext): boolean {
   return c.get("caller").scopes.includes("operate");
 }
 
-/** A button of a verb, with its dialog. @param about.seq of a dead letter; without it `replay` asks for one */
-export function verbButton(c: PageContext, verb: Verb, about: { accountId: string; seq?: number }): Markup {
-  const { accountId, seq } = about;
+/** Verbs that change what becomes of events for good. */
+const GRAVE: ReadonlySet<Verb> = new Set(["skip", "replay"]);
+
+/**
+ * A button of a verb, with its dialog: the reason has the focus, and Enter does what the button does.
+ *
+ * @param about.seq of a dead letter; without it `replay` asks for one
+ * @param about.meant what the verb is about, so that nobody has to guess
+ */
+export function verbButton(
+  c: PageContext,
+  verb: Verb,
+  about: { accountId: string; seq?: number; meant?: Markup },
+): Markup {
+  const { accountId, seq, meant = html`` } = about;
+  const grave = GRAVE.has(verb) ? "grave" : "";
   const { label, effect } = WORDS[verb];
   const id = `ask-${verb}${seq === undefined ? "" : `-${Buffer.from(`${accountId}/${seq}`).toString("base64url")}`}`;
-  return html`<button type="button" popovertarget="${id}">${label}</button>
-<div popover id="${id}"><h2>${label}: ${accountId}${seq === undefined ? "" : ` seq ${seq}`}</h2><p>${effect}</p>
+  return html`<button type="button" class="${grave}" popovertarget="${id}">${label}</button>
+<div popover id="${id}"><h2>${label}: ${accountId}${seq === undefined ? "" : ` seq ${seq}`}</h2><p>${effect}</p>${meant}
 <form method="post" action="${accountPath(c, accountId)}/${verb}">${tokenField(c)}
 ${seqField(verb, seq)}
-<label class="field">Why? It is kept in the record. <input name="why" maxlength="${WHY_LENGTH_MAX}" autocomplete="off"></label>
-<div class="actions"><button class="strong">${label}</button><button type="button" popovertarget="${id}" popovertargetaction="hide">Leave it</button></div>
+<label class="field">Why? It is kept in the record. <input name="why" maxlength="${WHY_LENGTH_MAX}" autocomplete="off" autofocus></label>
+<div class="actions"><button class="strong ${grave}">${label}</button><button type="button" popovertarget="${id}" popovertargetaction="hide">Leave it</button></div>
 </form></div>`;
 }
 

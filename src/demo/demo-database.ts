@@ -5,6 +5,7 @@ import pg from "pg";
 import type { Settings } from "../config/settings.ts";
 import { addressOf, migrateDatabase } from "../db/migrate.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
 import { type ReadyDatabase, useDatabase } from "../service/database.ts";
 
@@ -42,7 +43,7 @@ export async function useDemoDatabase(options: {
     const url = new URL(server.url);
     url.pathname = `/${name}`;
     await migrateDatabase(url.href, options.say);
-    options.say(`The demo runs in a database of its own, ${name}; npm run -s url -- ${name} prints its address.`);
+    options.say(`The demo runs in a database of its own, ${name}; ${commandLine("psql", name)} looks into it.`);
     return { ...server, url: url.href, release };
   } catch (error) {
     await release();

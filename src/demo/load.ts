@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pool } from "undici";
 import { createWorkload, type Workload, type WorkloadEvent } from "../domain/workload.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
 
@@ -170,7 +171,7 @@ function refusal({ options: { url } }: Load, { status, text }: Answer): InturnEr
   if (status !== undefined) {
     return new InturnError("load_refused", `${url}/v1/events answered ${status}: ${text.slice(0, 500)}`);
   }
-  const message = `No API answers at ${url} (${text}). Start one with npm start, or give its address with --url.`;
+  const message = `No API answers at ${url} (${text}). Start one (${commandLine("start")}), or give its address with --url.`;
   return new InturnError("load_refused", message);
 }
 

@@ -5,6 +5,7 @@ import type { Caller } from "../domain/access.ts";
 import { reaches, SCOPES } from "../domain/access.ts";
 import type { NewEvent } from "../domain/event.ts";
 import type { AccessBook, Access as AccessToKeys } from "../engine/access.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { type ErrorData, InturnError } from "../errors/error.ts";
 import { countHeaders } from "./address.ts";
 import type { RateLimits } from "./rate-limits.ts";
@@ -61,13 +62,13 @@ function admitLocal(c: ApiContext): Caller {
   if (PROXY_HEADERS.some((name) => c.req.header(name) !== undefined)) {
     throw new InturnError(
       "host_refused",
-      "This request came through a proxy, and others may be behind it. Create a key: npm run keys -- create --name …",
+      `This request came through a proxy, and others may be behind it. Create a key: ${commandLine("keys", "create --name …")}`,
     );
   }
   if (LOCAL_ADDRESS.test(c.req.url)) return ANYBODY;
   throw new InturnError(
     "host_refused",
-    "Without API keys this server answers to local names only. Create a key: npm run keys -- create --name …",
+    `Without API keys this server answers to local names only. Create a key: ${commandLine("keys", "create --name …")}`,
   );
 }
 

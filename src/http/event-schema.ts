@@ -89,7 +89,7 @@ export function check<Schema extends z.ZodType>(schema: Schema, body: unknown): 
     .slice(0, FAULTS_MAX)
     .map((issue): Fault => ({ where: pointerOf(issue), message: issue.message }));
   const count = issues.length === 1 ? "One field is" : `${issues.length} fields are`;
-  throw new InturnError("event_invalid", `${count} not as they should be; nothing was stored.`, { faults });
+  throw new InturnError("event_invalid", `${count} wrong; nothing was stored.`, { faults });
 }
 
 /** An unknown field is the fault, not the object that holds it. */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Settings } from "../config/settings.ts";
 import { addressOf, isMigrated, migrateDatabase } from "../db/migrate.ts";
 import { useEmbeddedPostgres } from "../embedded/embedded-postgres.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
@@ -60,7 +61,7 @@ async function prepare(
   if (await isMigrated(url)) return asItIs(url);
   throw new InturnError(
     "database_not_migrated",
-    `The database at ${addressOf(url)} lacks our tables of this version, or graphile-worker's. Run: npm run migrate`,
+    `The database at ${addressOf(url)} lacks our tables of this version, or graphile-worker's. Run: ${commandLine("migrate")}`,
   );
 }
 

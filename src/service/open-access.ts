@@ -5,6 +5,7 @@ import type { Settings } from "../config/settings.ts";
 import { listApiKeys } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
 import { type Access, createAccess } from "../engine/access.ts";
+import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 
@@ -52,6 +53,6 @@ async function requireKeys(database: Database, settings: Settings, log: Log): Pr
   }
   throw new InturnError(
     "keys_needed",
-    `${settings.host} can be reached by others, so callers need API keys, and there is none. Create one (npm run keys -- create --name me), or set INTURN_API_KEYS, or listen on 127.0.0.1.`,
+    `${settings.host} can be reached by others, so callers need API keys, and there is none. Create one (${commandLine("keys", "create --name me")}), or set INTURN_API_KEYS, or listen on 127.0.0.1.`,
   );
 }
