@@ -92,7 +92,7 @@ function accountsTable(c: PageContext, accounts: readonly UrgentAccount[]): Mark
   ];
   const rows = accounts.map(
     (account) => html`<tr>
-<td><a href="${accountPath(c, account.accountId)}">${account.accountId}</a></td>
+<td><a href="${accountPath(c, account.accountId)}">${account.accountId}</a>${account.error === null ? "" : html`<div class="bad narrow">${account.error.slice(0, 300)}</div>`}</td>
 <td>${stateBadge(account.state)}</td>
 <td>${ago(account.since)} ago</td>
 <td class="number">${count(account.pending)}</td>
