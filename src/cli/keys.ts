@@ -10,7 +10,7 @@ import { withConnection } from "../service/connection.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { print, printTable, say } from "./output.ts";
 
-/** Characters of a key's name: beside it there is room for who used the key. */
+/** Characters of a key's name: beside it there is room for the user's name. */
 const NAME_LENGTH_MAX = 100;
 
 interface KeyFlags {
@@ -21,7 +21,7 @@ interface KeyFlags {
   readonly json?: boolean;
 }
 
-/** `keys`: who may use the HTTP API. */
+/** `keys`: the API keys. */
 export function createKeysCommand(): Command {
   return new Command("keys")
     .addCommand(createCreateCommand())

@@ -24,7 +24,7 @@ export function createPruneCommand(): Command {
     });
 }
 
-/** Where nobody knows how much there is, a line now and then says how far it is. */
+/** The total is not known: a line now and then says how far it is. */
 const LINE_INTERVAL_MS = 5_000;
 
 function createTicker(): (events: number) => void {

@@ -35,7 +35,7 @@ export function createWorkCommand(): Command {
         await worker?.forceStop();
         await worker?.stop();
       });
-      // Only who was told to stop has ended well: not a worker whose handler called process.exit(0).
+      // Only a worker that was told to stop has ended well, not one whose handler called process.exit(0).
       process.on("exit", () => {
         if (!stop.aborted) process.exitCode = EXIT_UNASKED;
       });

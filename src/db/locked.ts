@@ -2,7 +2,7 @@ import type { Database } from "./pool.ts";
 
 /**
  * A batch that has waited this long for a row goes on without it (see engine/detour.ts). Everybody in the batch has waited
- * as well: short, so that nobody notices; longer than our own statements hold their rows, so that the way round is seldom taken.
+ * as well: short, so that the wait does not matter; longer than our own statements hold their rows, so that the detour is rare.
  */
 export const LOCK_MS_MAX = 50;
 

@@ -1,4 +1,4 @@
-/** A number of permits, each had by one at a time; who asks when there is none waits, in the order of asking. */
+/** A number of permits. When there are none left, callers wait in the order in which they asked. */
 export class Permits {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -7,7 +7,7 @@ export class Permits {
     this.#free = count;
   }
 
-  /** Resolves when it is one's turn; whoever has one gives it back. */
+  /** Resolves when there is a permit for the caller, who must give it back. */
   async take(): Promise<void> {
     if (this.#free > 0) {
       this.#free -= 1;
@@ -18,7 +18,7 @@ export class Permits {
     await promise;
   }
 
-  /** Gives one back, to whoever has waited longest. */
+  /** Gives one back; the caller that has waited longest gets it. */
   giveBack(): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free += 1;

@@ -2,7 +2,7 @@ import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Database } from "./pool.ts";
 import { LIFE_LOCK_CLASS } from "./workers.ts";
 
-/** What one reconciliation put right. */
+/** What one reconciliation recovered. */
 export interface Reconciled {
   /** Workers that are gone: their lock had ended with their process, or their lease had run out. */
   readonly workersGone: number;
@@ -18,7 +18,7 @@ export const RECONCILE_ACCOUNTS_MAX = 1_000;
 /** One process reconciles at a time; the others skip their turn. The number is arbitrary and only ours. */
 const RECONCILER_LOCK = 4_917_238_001;
 
-/** Part of every statement of recovery: whether no other process is at it. */
+/** Part of every statement of recovery: whether no other process runs one now. */
 export const GATE: string = `gate as materialized (select pg_try_advisory_xact_lock(${RECONCILER_LOCK}) as mine)`;
 
 const TAKE_OVER = {

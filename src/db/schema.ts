@@ -1,7 +1,7 @@
 /**
  * The tables. Functions and views are in `sql/`, one file each.
  *
- * `accounts` is the truth about order: whoever wants to change anything about an account takes its row first.
+ * `accounts` is the truth about order: every change to an account locks its row first.
  * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and
  * the lease of every account that process is running: one renewal covers all of them.
  */
@@ -62,7 +62,7 @@ export const accounts = inturn.table(
   },
   (t) => [
     primaryKey({ name: "accounts_pk", columns: [t.id] }),
-    // Read by who looks on, and by a sweep for orphaned accounts. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
+    // Read by the dashboard, and by the sweep for orphaned accounts. `state` changes once or twice a turn, not once an event, so settles stay HOT updates.
     index("accounts_not_idle").on(t.state, t.stateSince).where(sql`state <> 'idle'`),
     // Read by the search for lost wake-ups, in the order in which accounts became due.
     index("accounts_due")
@@ -70,7 +70,7 @@ export const accounts = inturn.table(
       .where(sql`state in ('scheduled', 'retrying') and paused_at is null`),
     // Read by the reconciler: few accounts are parked, also where many are blocked.
     index("accounts_parked").on(t.parkedUntil).where(sql`parked_until is not null`),
-    // Read by who looks at what was done last. Written once a turn, at its end.
+    // Read by the pages that show what was done last. Written once a turn, at its end.
     index("accounts_idle_since").on(t.stateSince).where(sql`state = 'idle'`),
     // Few accounts are paused or have dead letters, and these columns change with a verb or a failure only.
     index("accounts_paused").on(t.id).where(sql`paused_at is not null`),
@@ -99,7 +99,7 @@ export const events = inturn.table(
     data: json("data").notNull(),
     // What came with the event beside its data: the attributes of a CloudEvent, say.
     metadata: json("metadata"),
-    // Of data and metadata as text: they are stored packed, and who reads them must know before how much they will be. Null for
+    // Of data and metadata as text: they are stored packed, and a reader must know their size before it reads them. Null for
     // events of an earlier version.
     bytes: integer("bytes"),
     occurredAt: moment("occurred_at"),
@@ -162,13 +162,13 @@ export const operations = inturn.table(
   ],
 );
 
-/** Who may use the HTTP API. A key is shown once, when it is made; only its hash is kept. */
+/** The API keys. A key is shown once, when it is made; only its hash is kept. */
 export const apiKeys = inturn.table(
   "api_keys",
   {
     id: text("id").notNull(),
     name: text("name").notNull(),
-    // SHA-256 in hex: a key is 32 random bytes, which nobody finds by trying.
+    // SHA-256 in hex: a key is 32 random bytes, which cannot be found by trying.
     hash: text("hash").notNull(),
     scopes: text("scopes", { enum: SCOPES }).array().notNull(),
     // Only accounts whose id begins with this; null for all.

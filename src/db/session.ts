@@ -55,7 +55,7 @@ function forgetStatements(client: pg.Client): void {
   connection.parsedStatements = {};
 }
 
-/** Remembers who listens to a client. Calling the answer removes those who came later. */
+/** Remembers a client's listeners. The function that it returns removes those that were added later. */
 export function rememberListeners(client: pg.Client): () => void {
   const listenersOf = () => new Map(client.eventNames().map((name) => [name, client.rawListeners(name)]));
   const before = listenersOf();

@@ -18,8 +18,8 @@ export interface Settlement {
   /** Give the account back to the others when it has more events. */
   readonly yields: boolean;
   /**
-   * Keep the lease, whatever the answer says: the handler that settles in its own transaction has not come to its end, and
-   * until then nobody may start the next event. The turn gives the account back afterwards.
+   * Keep the lease, whatever the answer says: the handler that settles in its own transaction has not returned, and
+   * until then the next event must not start. The turn gives the account back afterwards.
    */
   readonly keepsLease: boolean;
 }
@@ -42,7 +42,7 @@ export interface Settled {
  * it changes nothing when either is no longer the account's, which is how a worker learns that its lease is lost.
  * When the turn goes on, the attempt of the next event is counted in the same write.
  *
- * A settle whose answer got lost may be sent again: under its epoch nobody else can have moved the account past the
+ * A settle whose answer got lost may be sent again: under its epoch no other worker can have moved the account past the
  * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
  * event that is settled already, in whichever way, is none that its writes may be committed for.
  */
@@ -130,7 +130,7 @@ export async function settleInTransaction(
 export async function noteEarlyStarts(database: Queryable, refused: readonly Settlement[]): Promise<void> {
   const column = <Key extends keyof Settlement>(key: Key) => refused.map((settlement) => settlement[key]);
   const values = [column("accountId"), column("epoch"), column("seq"), column("startedUs")];
-  // Only a trace: whoever settles must not fail for it.
+  // Only a trace: a settle must not fail because of it.
   await database.query({ text: NOTE_EARLY_STARTS, values }).catch(() => undefined);
 }
 

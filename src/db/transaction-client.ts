@@ -32,13 +32,13 @@ export class GuardedClient {
   readonly #onLate: (error: InturnError) => void;
   readonly #methods = new Map<PropertyKey, Method>();
   readonly #inFlight = new Set<Promise<unknown>>();
-  /** Cursors, streams, copies: they end when whoever reads them wants. */
+  /** Cursors, streams, copies: they end when their reader ends them. */
   readonly #open = new Set<Promise<unknown>>();
   /** Transactions begun inside this one. */
   #depth = 0;
   #isOver = false;
 
-  /** @param onLate hears of every query that comes too late: there may be nobody else who does */
+  /** @param onLate hears of every query that comes too late; its caller may not await it */
   constructor(client: TransactionClient, onLate: (error: InturnError) => void) {
     this.#client = client;
     this.#onLate = onLate;
@@ -57,7 +57,7 @@ export class GuardedClient {
     this.#isOver = true;
   }
 
-  /** Whether a cursor, a stream or a copy has not come to its end. */
+  /** Whether a cursor, a stream or a copy has not ended. */
   get isOccupied(): boolean {
     return this.#open.size > 0;
   }
@@ -156,7 +156,7 @@ export class GuardedClient {
     this.#call(at > 0 ? values.with(at, wrapped) : [values[0], values[1], wrapped]);
   }
 
-  /** Whoever forgets to await a query hears of its failure when the transaction ends, and not as the end of the process. */
+  /** The failure of a query that was not awaited is reported when the transaction ends; it does not end the process. */
   #track(queries: Set<Promise<unknown>>, query: Promise<unknown>): void {
     const ended = query.catch(() => undefined);
     queries.add(ended);

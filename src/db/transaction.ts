@@ -28,7 +28,7 @@ interface TransactionSteps<Result, Finished> {
   readonly finish: (client: Queryable, mark: string) => Promise<Finished>;
 }
 
-/** Is set while a transaction lasts, to a value of its own: whoever commits or rolls it back ends that too, however he does it. */
+/** Is set while a transaction lasts, to a value of its own: a commit or rollback ends it too, however it is sent. */
 const MARK = "inturn.transaction";
 
 /** Whether a statement is in the transaction of that mark; in SQL, with the mark as a parameter. */

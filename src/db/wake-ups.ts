@@ -1,5 +1,5 @@
 /**
- * Wake-ups that got lost, and graphile-worker's jobs that nobody will complete. A wake-up is a hint: the account's row says
+ * Lost wake-ups, and graphile-worker's jobs that no worker will complete. A wake-up is a hint: the account's row says
  * whether it is due.
  */
 import type { Database } from "./pool.ts";
@@ -19,7 +19,7 @@ export const FIRST_DUE: DueMark = { dueUs: 0, accountId: "" };
 export interface DueLook {
   /** Accounts that were due without a wake-up, and have one now. */
   readonly woken: number;
-  /** Accounts whose wake-up has been free to take for a second, and nobody took it. */
+  /** Accounts whose wake-up could be fetched for a second, and was not. */
   readonly unfetched: number;
   /** The first account that was looked at, and the last one. */
   readonly first: DueMark | null;
@@ -96,7 +96,7 @@ const WAKE_LOST = {
  * Looks at the accounts that became due after this mark, the oldest first, up to a thousand, and wakes those whose wake-up got
  * lost. By itself it heals a lost job, a deleted job, and a crash between any two steps.
  *
- * @returns undefined while another process is at it
+ * @returns undefined while another process does this
  */
 export async function wakeLost(database: Database, after: DueMark): Promise<DueLook | undefined> {
   type Row = Omit<DueLook, "first" | "last"> & Record<"first" | "last", [string, string] | null>;
@@ -118,12 +118,12 @@ export async function sweepJobs(database: Database): Promise<void> {
   await database.query(DELETE_SPENT);
 }
 
-/** Frees the jobs that these pools of graphile-worker have locked. They must be gone: nobody completes those jobs any more. */
+/** Frees the jobs that these pools of graphile-worker have locked. The pools must be gone: their jobs are not completed any more. */
 export async function unlockJobs(database: Database, graphilePools: readonly string[]): Promise<void> {
   await database.query("select graphile_worker.force_unlock_workers($1::text[])", [graphilePools]);
 }
 
-/** A worker of an earlier version does not say under which name its jobs are locked: then nobody can tell. */
+/** A worker of an earlier version does not say under which name its jobs are locked: while one lives, no job counts as stranded. */
 const UNLOCK_STRANDED = `
   with stranded as materialized (
     select distinct j.locked_by as pool from graphile_worker.jobs as j

@@ -67,7 +67,7 @@ export async function listHeldLeases(database: Database, workerId: string, heldM
   return rows;
 }
 
-/** A worker process, for who looks on. */
+/** A worker process, as the dashboard and `status` show it. */
 export interface WorkerAtWork extends WorkerIdentity {
   /** Accounts that it has in hand. */
   readonly inHand: number;

@@ -1,5 +1,5 @@
 /**
- * A PostgreSQL server of our own for who has none: real server binaries, a data folder in the project, loopback only.
+ * A PostgreSQL server of our own, for users without one: real server binaries, a data folder in the project, loopback only.
  *
  * Any number of commands share it: the first one starts it, each holds a shared advisory lock while it runs, and the last
  * one to let go stops it. A server whose starter was killed is found and used by the next command.
@@ -28,7 +28,7 @@ export interface EmbeddedPostgres {
   readonly folder: string;
   /** Whether somebody else had started it. */
   readonly reused: boolean;
-  /** Lets go of the server, and stops it if nobody else uses it. */
+  /** Lets go of the server, and stops it if no other command uses it. */
   release(): Promise<void>;
 }
 
@@ -59,7 +59,7 @@ export async function useEmbeddedPostgres(dataFolder: string): Promise<EmbeddedP
     const running = await readRunningPort(server);
     const taken = running ?? (await start(server));
     const joined = await joinServer(taken, secret).catch(async (error: unknown) => {
-      // A server of ours that nobody holds would run for ever.
+      // A server that no command holds would run for ever.
       if (running === undefined) await stop(server).catch(() => undefined);
       throw error;
     });

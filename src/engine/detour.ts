@@ -1,5 +1,5 @@
 /**
- * The way round locked rows. A batch that meets an account which somebody else holds must not wait for it: the items that
+ * The detour around locked rows. A batch must not wait for an account that another session has locked: the items that
  * need the account leave the batch and wait here, while the batches go on without them.
  *
  * One look asks which of all awaited accounts are still locked, and the items whose accounts are free are committed

@@ -3,7 +3,7 @@ import { Detour, type DetourOptions } from "./detour.ts";
 
 /**
  * Group commit: many callers, few statements. While one batch is on its way to the database the next one fills, so the
- * busier it gets the larger the batches are, and nobody waits for a timer.
+ * busier it gets the larger the batches are, and no item waits for a timer.
  *
  * One batch at a time: what was submitted first is committed first. Two at a time would bring arrays of events in a
  * fifth faster (bench/README.md), and let a later request overtake an earlier one. Only a batch that hangs is not waited for.
@@ -23,7 +23,7 @@ export interface GroupCommitOptions<Item, Result> {
   readonly detour: DetourOptions<Item>;
 }
 
-/** Batches take milliseconds. One that takes this long is in the hands of a server process that hangs, and holds up nobody else. */
+/** Batches take milliseconds. One that takes this long has met a server process that hangs; other batches do not wait for it. */
 const PATIENCE_MS = 1_000;
 
 /** Less than this share of the last batch is too little for a batch of its own, as long as the last one's callers have not heard. */

@@ -68,7 +68,7 @@ export class Life {
       // An answer that lay about while the process was stopped confirms nothing: then the next renewal is due at once.
       return Math.max(0, this.#confirmedMs + LEASE_TIMES.renewalMs - performance.now());
     } catch (error) {
-      // Others may be taking our accounts. If it is the database that is down nobody is; but who could tell the two apart?
+      // Other workers may be taking our accounts. If the database is down they are not, but we cannot tell the two apart.
       if (!this.#isConfirmed()) this.#lose("the database cannot be reached");
       if (!this.#failing) this.#options.log.warn({ err: error }, "the lease cannot be renewed; trying again");
       this.#failing = true;
@@ -76,7 +76,7 @@ export class Life {
     }
   }
 
-  /** Who waits for a confirmation goes on without one: it has been told by other means not to start anything. */
+  /** Ends all waits for a confirmation: the turns were told by a signal not to start anything. */
   releaseWaiting(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
@@ -105,7 +105,7 @@ export class Life {
       return await this.#renewOver(this.#options.database);
     });
     this.#lost = false;
-    // Before those who wait for a confirmation go on: what they hold may be somebody else's.
+    // Before turns that wait for a confirmation continue: other workers may have their accounts.
     if (entered && this.#hasBegun) this.#lose("its lease had run out: it was stalled or cut off for too long");
     this.#hasBegun = true;
     this.#confirmedMs = sentMs;

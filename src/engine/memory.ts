@@ -1,11 +1,11 @@
-/** Somebody who waits for memory. */
+/** A request that waits for memory. */
 interface Waiting {
   readonly bytes: number;
   readonly resolve: (hasIt: boolean) => void;
 }
 
 /**
- * Memory that is shared, in bytes. Whoever asks first gets first, so a large wish is not overtaken by small ones for ever. A
+ * Memory that is shared, in bytes. First come, first served: small requests do not overtake a large one for ever. A
  * wish for more than there is goes alone.
  */
 export class Memory {

@@ -1,5 +1,5 @@
 /**
- * Watching the whole system: one reading a second for everybody who looks on, however many they are.
+ * Watching the whole system: one reading a second, shared by all dashboards, charts and metrics.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";

@@ -1,5 +1,5 @@
 /**
- * Recovery: what others left behind is found and put right. Each pass is one function that a test can call; `every` is
+ * Recovery of what workers that are gone left behind. Each pass is one function that a test can call; `every` is
  * the loop.
  */
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,7 +15,7 @@ import { createPruning } from "./prune.ts";
 /** Between two passes, at least. */
 export const RECONCILE_INTERVAL_MS = 400;
 
-/** A lease this old belongs to a turn, or to nobody. */
+/** A lease that is older than this belongs to a turn; if no turn has it, its claim was lost. */
 const UNKNOWN_LEASE_MS = 1_000;
 
 /** Between two sweeps of graphile-worker's jobs. */
@@ -45,7 +45,7 @@ export async function every(options: LoopOptions & { name: string }, pass: () =>
 }
 
 /**
- * Runs the reconciler once and says what it put right. Returns the ms to wait before the next pass.
+ * Runs the reconciler once and logs what it recovered. Returns the ms to wait before the next pass.
  *
  * @param options.onWorkerGone hears when a worker was found gone
  */

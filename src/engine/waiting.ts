@@ -11,7 +11,7 @@ export interface WaitFor {
   readonly accountId: string;
   readonly seq: number;
   readonly ms: number;
-  /** Ends the wait when whoever waits has gone. */
+  /** Ends the wait when the client has gone. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -27,7 +27,7 @@ interface Waiter {
   readonly end: () => void;
 }
 
-/** Those who wait. While nobody does, nothing is asked. */
+/** The requests that wait. While there are none, the database is not asked. */
 export class Waiting {
   readonly #database: Database;
   readonly #waiters = new Set<Waiter>();
@@ -73,7 +73,7 @@ export class Waiting {
       const seqs = await readProcessedSeqs(this.#database, [...new Set([...this.#waiters].map((w) => w.accountId))]);
       for (const { accountId, seq, end } of this.#waiters) if ((seqs.get(accountId) ?? 0) >= seq) end();
     } catch {
-      // The database is away: the next look may see more, and whoever waits has a limit.
+      // The database is away: the next query may succeed, and every wait has a limit.
     }
     const goesOn = this.#waiters.size > 0 && !this.#isClosed;
     this.#timer = goesOn ? setTimeout(() => void this.#look(), LOOK_MS) : undefined;

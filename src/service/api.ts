@@ -15,16 +15,16 @@ import type { Listening } from "./listening.ts";
 import { openAccess, sayIfOpen } from "./open-access.ts";
 import { refuseUnknownOptions } from "./options.ts";
 
-/** For what stores events: the batch, its look for locks, the keys of who sends, and who waits for an event to be settled. */
+/** For storing events: the batch, its look for locks, the API keys, and requests that wait for an event to be settled. */
 const INGEST_CONNECTIONS_MAX = 4;
 
-/** For who reads, and for the operator's verbs. However slow they are, whoever sends events waits for none of them. */
+/** For reading, and for the operator's verbs. However slow they are, senders of events never wait for them. */
 const READ_CONNECTIONS_MAX = 6;
 
 /** The most HTTP connections; more are closed at once. Each has a socket and buffers, and a process has 4,096 files or more. */
 const CONNECTIONS_MAX = 2_000;
 
-/** A verb waits this long for its account's row. It holds up nobody else. */
+/** A verb waits this long for its account's row. Nothing else waits for it. */
 const VERB_LOCK_MS_MAX = 1_000;
 
 /** Longest time of one statement: past it the client hears that the database is unavailable. */

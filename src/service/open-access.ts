@@ -1,5 +1,5 @@
 /**
- * Who may come in: API keys, and where none is needed.
+ * Access at the start of a server: API keys, and where none is needed.
  */
 import type { Settings } from "../config/settings.ts";
 import { listApiKeys } from "../db/api-keys.ts";
@@ -40,7 +40,7 @@ function isLoopback(host: string): boolean {
 }
 
 /**
- * Where others can reach it, nobody comes in without a key; a server that nobody could use is not started. While the
+ * Where other machines can reach it, every request needs a key; a server without any key is not started. While the
  * database is away nobody knows, and whoever comes has to wait for it.
  */
 async function requireKeys(database: Database, settings: Settings, log: Log): Promise<void> {

@@ -11,7 +11,7 @@ import { listen } from "./listen.ts";
 import type { Listening } from "./listening.ts";
 import { openAccess } from "./open-access.ts";
 
-/** Who reads metrics are few. */
+/** Few clients read metrics. */
 const CONNECTIONS_MAX = 100;
 
 /** Starts the listener on the host and the port for metrics of the settings. The same keys are needed as at the API. */

@@ -30,7 +30,7 @@ export function startDispatcher(options: PresetOptions): Dispatcher {
   const stopping = new AbortController();
   const { promise: failed, resolve: fail } = Promise.withResolvers<InturnError>();
   let current: Running | undefined;
-  // One that fetches nothing is replaced at once: it comes to its end beside its successor.
+  // One that fetches nothing is replaced at once: it ends while its successor already works.
   const ending = new Set<Promise<void>>();
   options.worker.recovery.onUnfetched = () => current?.replace();
   const running = keepRunning();
@@ -94,7 +94,7 @@ async function startRunner(options: PresetOptions): Promise<Running> {
       noHandleSignals: true,
       parsedCronItems: [],
     });
-    // graphile-worker's runner resolves even when it gave up: an end that nobody asked for is a failure.
+    // graphile-worker's runner resolves even when it gave up: an end that was not asked for is a failure.
     runner.promise.then(giveUp, giveUp);
     runner.events.on("pool:fatalError", ({ error }) => giveUp(error));
     runner.events.on("pool:gracefulShutdown", ({ message }) => giveUp(new Error(message)));

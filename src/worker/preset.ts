@@ -83,7 +83,7 @@ function createPlugin(worker: Worker): GraphileConfig.Plugin {
 }
 
 /**
- * Whoever can connect may send the notice that ends every worker with exit code 57. A worker that meets a schema which is too new
+ * Any role that can connect may send the notice that ends every worker with exit code 57. A worker that meets a schema which is too new
  * notices by itself when it starts again. graphile-worker begins to listen when this event's listeners have returned.
  */
 function ignoreMigrationNotices(client: pg.PoolClient): void {
@@ -93,7 +93,7 @@ function ignoreMigrationNotices(client: pg.PoolClient): void {
 }
 
 /**
- * graphile-worker's own log lines, for who looks for them: its warnings advise sizes that are chosen on purpose here, its
+ * graphile-worker's own log lines, at the level debug: its warnings advise sizes that are chosen on purpose here, its
  * infos tell every job, its errors are a database that is away or a runner that is being replaced.
  */
 function createGraphileLogger(log: Log): Logger {

@@ -1,5 +1,5 @@
 /**
- * A worker's part in recovery: the loops that put right what others left behind, and what it left behind itself.
+ * A worker's part in recovery: the loops that recover what other workers left behind, and what it left behind itself.
  */
 import type { Database } from "../db/pool.ts";
 import { unlockJobs } from "../db/wake-ups.ts";
@@ -42,7 +42,7 @@ export class Recovery {
   readonly #runnersGone = new Set<string>();
   #sweptMs = Number.NEGATIVE_INFINITY;
   #troubledMs = Number.NEGATIVE_INFINITY;
-  /** Hears that wake-ups wait and are not fetched: whoever runs graphile-worker starts it again. */
+  /** Called when wake-ups wait and are not fetched: then graphile-worker is started again. */
   onUnfetched: () => void = () => undefined;
 
   constructor(options: RecoveryOptions) {
@@ -74,7 +74,7 @@ export class Recovery {
     this.#stallWatch.turnBegan();
   }
 
-  /** Takes note of a statement of which nobody knows what became of it. */
+  /** Notes that a statement ended without an answer: it may have been carried out, or may still be. */
   troubled(): void {
     this.#troubledMs = performance.now();
   }
@@ -97,7 +97,7 @@ export class Recovery {
       const gone = [...this.#runnersGone];
       if (gone.length > 0) await unlockJobs(database, gone);
       for (const runner of gone) this.#runnersGone.delete(runner);
-      // A row that a statement of the dead still holds is passed over, and a claim of theirs may commit after the takeover.
+      // A row that a statement of the dead worker still locks is skipped, and a claim of that worker may commit after the takeover.
       const onWorkerGone = () => this.troubled();
       return await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
     } catch (error) {

@@ -1,7 +1,7 @@
 /**
  * Ends a process whose event loop is stuck: a handler that computes without end, or waits synchronously. Nobody can call it
  * back, its accounts have gone to others, and the next worker would be stuck with them as well. Killed, its attempt counts
- * like any other, and whoever supervises the process starts another one.
+ * like any other, and its supervisor starts another process.
  */
 import { extname, join } from "node:path";
 import { Worker as Thread } from "node:worker_threads";

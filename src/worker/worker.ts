@@ -47,7 +47,7 @@ export interface WorkerOptions {
 /** Between two tries to renew the lease, when one could not even be made. */
 const RENEWAL_RETRY_MS = 300;
 
-/** Handlers that are interrupted have this long to come to their end before their accounts are given back. */
+/** Handlers that are interrupted have this long to return before their accounts are given back. */
 const INTERRUPTED_MS_MAX = 500;
 
 /** What a statement of a stop may take when the database is away. */
