@@ -21,7 +21,7 @@ export function createOperatorCommand(verb: Verb): Command {
     .option("--why <reason>", "why; it is recorded")
     .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")
     .addOption(jsonOption());
-  if (verb === "redrive") command.option("--force", "append a copy at the end if the event's place is gone");
+  if (verb === "redrive") command.option("--force", "append a copy at the end if later events were started");
   if (verb === "redrive" || verb === "replay") {
     command.addArgument(new Argument("<seq>", "the event's seq in the account").argParser(parseSeq));
     return command.action((account: string, seq: number, flags: OperatorFlags) => run({ verb, account, seq, flags }));

@@ -107,7 +107,7 @@ const COMMANDS: readonly ListedCommand[] = [
   },
   {
     name: "redrive",
-    description: "hand a dead letter out again, in its place as long as no later event was started",
+    description: "handle a dead letter again at its own seq, as long as no later event was started",
     load: async () => (await import("./operate.ts")).createOperatorCommand("redrive"),
   },
   {

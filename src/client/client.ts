@@ -41,7 +41,7 @@ export interface ClientOptions {
   readonly answerMsMax?: number;
   /** What to do with later events of an account when one of its events is refused: by default they are not sent. */
   readonly afterRefusal?: "stop" | "continue";
-  /** In the place of the global one. */
+  /** Instead of the global one. */
   readonly fetch?: typeof fetch;
 }
 

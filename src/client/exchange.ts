@@ -14,7 +14,7 @@ export interface Connection {
 }
 
 /**
- * What came of a request: the places of its events; or how many events a request may have at most; or why it was not stored, and
+ * What came of a request: the seqs of its events; or how many events a request may have at most; or why it was not stored, and
  * which event is at fault, if it is one.
  */
 export type Exchange =

@@ -19,7 +19,7 @@ import { accountPath, freshPart, type Markup, pauseButton, showPage, stateBadge,
 
 const EVENTS_PER_PAGE = 50;
 
-/** Settled events that stand before the head where no other place is asked for. */
+/** Settled events that stand before the head where the page does not say from where. */
 const BEFORE_HEAD = 25;
 
 const OPERATIONS_MAX = 10;
@@ -43,7 +43,7 @@ export function createAccountPage(database: Database): DashboardPage {
     const events = listed.map((event) => showHead(event, account));
     return await showPage(c, {
       title: accountId,
-      place: "/accounts",
+      entry: "/accounts",
       aside: pauseButton,
       content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account, events)}
 <h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, Date.now())}</div>${legend}

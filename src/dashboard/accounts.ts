@@ -42,7 +42,7 @@ export function createAccountsPage(database: Database): DashboardPage {
     });
     return await showPage(c, {
       title: "Accounts",
-      place: "/accounts",
+      entry: "/accounts",
       aside: pauseButton,
       content: html`${filters(c, wanted)}${freshPart(html`${accountsTable(c, accounts.slice(0, PAGE_ROWS))}
 ${pager(c, wanted, accounts.length > PAGE_ROWS)}`)}`,

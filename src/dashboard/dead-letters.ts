@@ -19,7 +19,7 @@ export function createDeadLettersPage(database: Database): DashboardPage {
     const path = `${c.get("basePath")}/dead-letters`;
     return await showPage(c, {
       title: "Dead letters",
-      place: "/dead-letters",
+      entry: "/dead-letters",
       content: html`<p class="dim">Events that were given up and set aside, so that the ones behind them could go on; of each account the first ${DEAD_LETTERS_OF_ACCOUNT_MAX}.</p>
 ${lettersTable(c, letters)}
 <nav class="pages" aria-label="Pages of the listing">${afterAccountId === "" ? "" : html`<a class="button" href="${path}">First page</a>`}

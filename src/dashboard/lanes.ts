@@ -66,7 +66,7 @@ async function showLanes(c: PageContext): Promise<Response> {
   const { lanes, seconds } = readChoice(c);
   return await showPage(c, {
     title: "Lanes",
-    place: "/lanes",
+    entry: "/lanes",
     aside: pauseButton,
     scripts: ["lanes.js"],
     content: html`<p class="dim">Each row is an account, each bar an event. Accounts run side by side; within a row no two bars ever overlap.</p>

@@ -12,7 +12,7 @@ import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 /** Browsers that may look on at once; each holds a connection. */
 const VIEWERS_MAX = 200;
 
-/** A browser that takes nothing for this long is gone, or never wanted to read: its place is free again. */
+/** A browser that takes nothing for this long is gone, or never wanted to read: another one may connect instead. */
 const BUSY_MS_MAX = 30_000;
 
 interface Viewer {

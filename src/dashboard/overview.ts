@@ -33,7 +33,7 @@ export function createOverviewPage(database: Database, watch: PulseWatch): Dashb
     const { now, rest } = await readParts({ database, watch, pulse, basePath });
     return await showPage(c, {
       title: "Overview",
-      place: "/",
+      entry: "/",
       aside: pauseButton,
       scripts: ["uplot.js", "charts.js"],
       content: html`<div hx-sse:connect="${basePath}/live" id="stream"></div>

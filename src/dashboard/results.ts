@@ -2,7 +2,7 @@
  * The results: what came in, what was handled, how near that was to the best there is, and the proof that it was in order.
  */
 import { html } from "hono/html";
-import { type AccountPlace, listAccounts } from "../db/accounts.ts";
+import { type AccountPosition, listAccounts } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import {
   type AccountResult,
@@ -39,7 +39,7 @@ export function createResultsPage(database: Database): DashboardPage {
     ]);
     return await showPage(c, {
       title: "Results",
-      place: "/results",
+      entry: "/results",
       aside: downloads(c),
       content: html`${summaryOf(summary)}
 <h2>Proof of order</h2>${proofOf(c, summary, violations)}
@@ -53,7 +53,7 @@ ${pager(c, after, accounts)}`,
 /** A page of accounts by id. */
 export async function listResults(
   database: Database,
-  after: AccountPlace | null,
+  after: AccountPosition | null,
   limit: number,
 ): Promise<AccountResult[]> {
   return await listAccounts(database, { states: [], prefixes: [], sort: "id", after, limit });

@@ -10,7 +10,7 @@ import type { PageContext } from "./page.ts";
 /** A piece of a page; text put into it is escaped. */
 export type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 
-const PLACES = [
+const MENU = [
   ["/", "Overview"],
   ["/accounts", "Accounts"],
   ["/lanes", "Lanes"],
@@ -23,7 +23,7 @@ const PLACES = [
 export interface Shown {
   readonly title: string;
   /** The entry of the menu that it belongs to. */
-  readonly place?: (typeof PLACES)[number][0];
+  readonly entry?: (typeof MENU)[number][0];
   readonly content: Markup;
   /** Stands beside the title. */
   readonly aside?: Markup;
@@ -35,7 +35,7 @@ export interface Shown {
 export async function showPage(c: PageContext, shown: Shown): Promise<Response> {
   const base = c.get("basePath");
   const asset = (name: string) => `${base}${assetPath(name)}`;
-  const { title, place, content, aside = html``, scripts = [] } = shown;
+  const { title, entry, content, aside = html``, scripts = [] } = shown;
   return await c.html(html`<!doctype html>
 <html lang="en">
 <head>
@@ -54,8 +54,8 @@ ${scripts.map((name) => html`<script defer src="${asset(name)}"></script>`)}
 <a class="skip" href="#main">Skip to the content</a>
 <header class="bar">
 <a class="brand" href="${base}/"><img src="${asset("icon.svg")}" alt="" width="22" height="22">Inturn</a>
-<nav aria-label="Pages">${PLACES.map(
-    ([path, name]) => html`<a href="${base}${path}" ${path === place ? html`aria-current="page"` : ""}>${name}</a>`,
+<nav aria-label="Pages">${MENU.map(
+    ([path, name]) => html`<a href="${base}${path}" ${path === entry ? html`aria-current="page"` : ""}>${name}</a>`,
   )}<a href="${base}/docs">API</a></nav>
 ${signOut(c)}
 </header>

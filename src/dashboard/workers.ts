@@ -14,7 +14,7 @@ export function createWorkersPage(database: Database): DashboardPage {
     const workers = await listWorkers(database, WORKERS_MAX);
     return await showPage(c, {
       title: "Workers",
-      place: "/workers",
+      entry: "/workers",
       aside: pauseButton,
       content: freshPart(workersTable(workers)),
     });

@@ -15,8 +15,8 @@ export const PAGE_ROWS_MAX = 1_000;
 const beginsWith = (prefix: string) =>
   `a.id between ${prefix} and ${prefix} || repeat(chr(1114111), 250) and starts_with(a.id, ${prefix})`;
 
-/** A place between two accounts in the order of a listing. */
-export interface AccountPlace {
+/** A position between two accounts in the order of a listing. */
+export interface AccountPosition {
   readonly accountId: string;
   /** Where the listing goes by it: how many events were pending. */
   readonly pending: number;
@@ -39,10 +39,10 @@ export const SHOWN_STATE = "case when a.paused_at is not null and a.state <> 'ru
 const neverIdle = (states: readonly string[]) =>
   states.length > 0 && !states.includes("idle") && !states.includes("paused");
 
-/** A page of accounts after this place. */
+/** A page of accounts after this position. */
 export async function listAccounts(
   database: Database,
-  page: AccountFilter & { after: AccountPlace | null; limit: number },
+  page: AccountFilter & { after: AccountPosition | null; limit: number },
 ): Promise<AccountResult[]> {
   const { states, prefixes, sort, after, limit } = page;
   const values: unknown[] = [];
@@ -54,18 +54,18 @@ export async function listAccounts(
   if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
   if (byPending) wanted.push("a.last_seq > a.processed_seq");
   if (after !== null) {
-    const place = byPending ? `${bind(-after.pending)}::bigint, ${bind(after.accountId)}` : bind(after.accountId);
-    wanted.push(`(${order}) > (${place})`);
+    const position = byPending ? `${bind(-after.pending)}::bigint, ${bind(after.accountId)}` : bind(after.accountId);
+    wanted.push(`(${order}) > (${position})`);
   }
   const text = `
     with page as materialized (
-      select a.id, row_number() over (order by ${order}) as place from inturn.accounts as a
+      select a.id, row_number() over (order by ${order}) as position from inturn.accounts as a
       ${wanted.length > 0 ? `where ${wanted.join(" and ")}` : ""}
       order by ${order} limit ${bind(limit)}
     )
     select ${ACCOUNT_COLUMNS} from page as p
     cross join lateral (select * from inturn.account_results as r where r.account_id = p.id offset 0) as r
-    order by p.place`;
+    order by p.position`;
   return (await database.query<AccountResult>(text, values)).rows;
 }
 
@@ -110,7 +110,7 @@ const COMPARED_MAX = 2_000;
 
 /** By `pending` and `lag` only accounts with pending events are listed. */
 const ORDERS: Record<UrgencySort, { order: string; waits: boolean }> = {
-  urgency: { order: "c.rank, c.place", waits: false },
+  urgency: { order: "c.rank, c.position", waits: false },
   pending: { order: "c.pending desc, c.id", waits: true },
   lag: { order: "head.received_at, c.id", waits: true },
 };
@@ -146,7 +146,7 @@ export async function listUrgentAccounts(
 function sourceOf(state: ShownState, sort: UrgencySort): string {
   const { where, since, order } = STATES[state];
   return `
-      (select a.id, '${state}' as state, ${SHOWN_STATES.indexOf(state)} as rank, row_number() over (order by ${order}) as place,
+      (select a.id, '${state}' as state, ${SHOWN_STATES.indexOf(state)} as rank, row_number() over (order by ${order}) as position,
         ${since} as since, a.last_seq, a.last_seq - a.processed_seq as pending, a.dead,
         case when a.processed_seq < a.last_seq then a.processed_seq + 1 end as head_seq,
         a.head_attempts, a.head_error, a.next_attempt_at

@@ -11,7 +11,7 @@ export interface Refusal {
   readonly currentSeq: number;
 }
 
-/** What became of one request: the places of its events, or why none of them was stored. */
+/** What became of one request: the seqs of its events, or why none of them was stored. */
 export type AppendAnswer = { readonly appended: readonly Appended[] } | { readonly refusal: Refusal };
 
 type Row = { accountId: string; currentSeq: number } & (

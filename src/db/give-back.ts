@@ -24,7 +24,7 @@ export interface GiveBack {
 }
 
 /**
- * The wake-up of a failed head carries the time of its next attempt, so the account waits without holding anybody's place.
+ * The wake-up of a failed head carries the time of its next attempt, so the account waits without a slot.
  * A failure holds up only the event it speaks of: when a settle that was given up for lost did land, another one is the head,
  * or none is, and the account is idle.
  */

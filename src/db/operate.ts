@@ -10,7 +10,7 @@ export interface Operation {
   readonly accountId: string;
   /** `redrive`: the dead letter. `replay`: the first event to handle again. */
   readonly seq?: number | undefined;
-  /** `redrive`: append a copy if the event's place is gone. */
+  /** `redrive`: append a copy if later events were started. */
   readonly force?: boolean | undefined;
   readonly who: string;
   readonly why?: string | undefined;
@@ -20,7 +20,7 @@ export interface Operation {
 export interface Operated {
   /** The account's state, as the views show it. */
   readonly state: string;
-  /** The event it was about: the head, the dead letter's place, or the first event to be handled again. */
+  /** The event it was about: the head, the dead letter, or the first event to be handled again. */
   readonly seq: number;
 }
 

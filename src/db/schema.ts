@@ -87,7 +87,7 @@ export const accounts = inturn.table(
   ],
 );
 
-/** One row per event, at its place in its account. */
+/** One row per event, with its seq in its account. */
 export const events = inturn.table(
   "events",
   {

@@ -38,7 +38,7 @@ export interface Settled {
 
 /**
  * Settle and finish in one statement: whether anything is left is decided by two columns of the locked row, so an event
- * that arrives meanwhile is either counted here or wakes the account itself. A settle names its epoch and its place;
+ * that arrives meanwhile is either counted here or wakes the account itself. A settle names its epoch and its seq;
  * it changes nothing when either is no longer the account's, which is how a worker learns that its lease is lost.
  * When the turn goes on, the attempt of the next event is counted in the same write.
  *
@@ -118,8 +118,8 @@ export async function settleInTransaction(
   const values = [...valuesOf([settlement]), mark];
   const { rows } = await client.query<Settled>({ text: SETTLE_IN_TRANSACTION, values });
   if (rows[0] !== undefined) return rows[0];
-  const { rows: places } = await client.query<{ isIn: boolean }>(`select ${isIn("$1")} as "isIn"`, [mark]);
-  return places[0]?.isIn === true ? undefined : "elsewhere";
+  const { rows: answers } = await client.query<{ isIn: boolean }>(`select ${isIn("$1")} as "isIn"`, [mark]);
+  return answers[0]?.isIn === true ? undefined : "elsewhere";
 }
 
 /**

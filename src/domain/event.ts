@@ -26,7 +26,7 @@ export interface NewEvent {
   readonly expectedSeq: number | null;
 }
 
-/** Where an event was stored. With `duplicate`, `seq` is the place of the first copy. */
+/** Where an event was stored. With `duplicate`, `seq` is that of the first copy. */
 export interface Appended {
   readonly accountId: string;
   readonly seq: number;

@@ -17,7 +17,7 @@ export interface WorkloadOptions {
 /** One event of a workload. */
 export interface WorkloadEvent {
   readonly accountId: string;
-  /** Its place among the events of its account: 1, 2, 3, … It travels in the event's data, as the sender's own word on the order. */
+  /** Its number among the events of its account: 1, 2, 3, … It travels in the event's data, as the sender's own word on the order. */
   readonly n: number;
 }
 

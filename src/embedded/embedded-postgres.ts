@@ -105,7 +105,7 @@ async function initialise(server: Server, folder: string): Promise<string> {
   const password = randomBytes(24).toString("base64url");
   await writeFile(file, password, { mode: 0o600 });
   await handOver(file, server.user);
-  // Made beside its place and moved there when it is whole: a start that is killed half-way leaves nothing half-made.
+  // Made under another name and renamed when it is whole: a start that is killed half-way leaves nothing half-made.
   const fresh = `${server.data}.new`;
   await rm(fresh, { recursive: true, force: true });
   const initdb = [

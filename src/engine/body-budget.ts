@@ -9,7 +9,7 @@ const BODIES_BYTES_MAX = 256 * 1_048_576;
  */
 export const UNKNOWN_BODIES_BYTES_MAX: number = 64 * 1_048_576;
 
-/** What one sender's bodies may take of it, as a share: the rest is for the others. A single body always has its place. */
+/** What one sender's bodies may take of it, as a share: the rest is for the others. A single body always fits. */
 const SENDER_SHARE = 0.25;
 
 /** Memory for the bodies of one sender, taken as they arrive and given back when their request is done. */

@@ -4,7 +4,7 @@ import type { Log } from "../log/log.ts";
 /** An event as its handler sees it. */
 export interface HandlerEvent {
   readonly accountId: string;
-  /** The event's place in its account: 1, 2, 3, … without gaps. */
+  /** The event's number in its account: 1, 2, 3, … without gaps. */
   readonly seq: number;
   readonly id: string | null;
   readonly type: string | null;

@@ -23,7 +23,7 @@ const BATCH_BYTES_MAX = 262_144;
 /** Large events that one statement reads together, in bytes; a larger one is read alone. */
 const STATEMENT_BYTES_MAX = 4_194_304;
 
-/** This share of the accounts in hand may wait for memory. The others rest, and leave their places to accounts with small events. */
+/** This share of the accounts in hand may wait for memory. The others rest, and leave their slots to accounts with small events. */
 const WAITING_SHARE = 0.25;
 
 /** Between two warnings that there is no room. */

@@ -21,7 +21,7 @@ export interface GuardOptions {
 /**
  * Lets a request pass, with `caller` set, or throws.
  *
- * @param signedIn the key of who signed in with a browser; pages take it in place of the header
+ * @param signedIn the key of who signed in with a browser; pages take it instead of the header
  */
 export type Guard = (c: ApiContext, access: Access, signedIn?: string) => Promise<void> | undefined;
 

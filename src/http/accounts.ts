@@ -2,7 +2,7 @@
  * Reading accounts.
  */
 import { z } from "@hono/zod-openapi";
-import { type AccountPlace, listAccounts } from "../db/accounts.ts";
+import { type AccountPosition, listAccounts } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { ACCOUNT_STATES } from "../domain/account.ts";
@@ -141,7 +141,7 @@ function writeCursor({ accountId, pending }: AccountResult, sort: (typeof SORTS)
   return Buffer.from(JSON.stringify({ sort, accountId, pending })).toString("base64url");
 }
 
-function readCursor(cursor: string, sort: (typeof SORTS)[number]): AccountPlace {
+function readCursor(cursor: string, sort: (typeof SORTS)[number]): AccountPosition {
   try {
     const read = cursorSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
     if (read.sort === sort && !read.accountId.includes("\0")) return read;

@@ -80,7 +80,7 @@ export function createEventSchema(accountIs: "needed" | "known" = "needed") {
 /** Faults that an answer lists; the first ones tell enough. */
 const FAULTS_MAX = 20;
 
-/** @throws InturnError `event_invalid`, with the places */
+/** @throws InturnError `event_invalid`, with the pointer to each fault */
 export function check<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
   const checked = schema.safeParse(body);
   if (checked.success) return checked.data;
@@ -132,14 +132,14 @@ export function toNewEvent(
   if (event.tracestate !== undefined && event.traceparent === undefined) {
     throw eventInvalid([...path, "tracestate"], "needs a traceparent beside it");
   }
-  const place = options.trace.contextFor(event);
+  const context = options.trace.contextFor(event);
   return {
     accountId,
     data: checkDepth(data ?? { text: "null", depth: 0 }, path),
     type: event.type ?? null,
     id: event.id ?? options.id,
     occurredAt: event.time ?? null,
-    metadata: place === undefined ? null : JSON.stringify(place),
+    metadata: context === undefined ? null : JSON.stringify(context),
     expectedSeq: event.expectedSeq ?? null,
   };
 }

@@ -24,7 +24,7 @@ import { traceHeadersSchema } from "./trace.ts";
 export const appendedSchema = z
   .object({
     accountId: z.string(),
-    seq: z.int().openapi({ description: "The event's place in its account: 1, 2, 3, …" }),
+    seq: z.int().openapi({ description: "The event's number in its account: 1, 2, 3, …" }),
     duplicate: z
       .boolean()
       .openapi({ description: "Whether it had been stored before; then `seq` is the first copy's." }),

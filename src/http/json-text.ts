@@ -35,7 +35,7 @@ export interface Slice {
 /**
  * Parses a document, for looking at it; numbers are doubles.
  *
- * @throws InturnError `json_malformed`, or `event_invalid` with the places of what PostgreSQL cannot hold
+ * @throws InturnError `json_malformed`, or `event_invalid` with the pointers to what PostgreSQL cannot hold
  */
 export function parseJson(text: string): unknown {
   let value: unknown;
@@ -213,7 +213,7 @@ function addFault(token: string, path: readonly (string | number)[], faults: Fau
   if (message !== undefined) faults.push({ where: pointerTo(path), message });
 }
 
-/** The JSON pointer to a place. */
+/** The JSON pointer of a path. */
 export function pointerTo(path: readonly PropertyKey[]): string {
   return path.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
 }

@@ -144,7 +144,7 @@ async function storeLines(
     try {
       await options.admit(events);
       const appended = await options.appender.append(events);
-      const answers = appended.map((place, i) => JSON.stringify({ line: lines[i]?.number, ...place }));
+      const answers = appended.map((stored, i) => JSON.stringify({ line: lines[i]?.number, ...stored }));
       return { answers, failure };
     } catch (error) {
       // A request is stored whole or not at all: what stands before the line at fault is a request of its own.

@@ -1,5 +1,5 @@
 /**
- * The span of one call of the handler, under the place in a trace that was stored with the event. So a trace goes on across
+ * The span of one call of the handler, under the trace context that was stored with the event. So a trace goes on across
  * the queue, however long the event waited in it.
  */
 import { context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";

@@ -1,5 +1,5 @@
 /**
- * The trace of a request that brings events: a SERVER span under the sender's, whose place is stored with the events.
+ * The trace of a request that brings events: a SERVER span under the sender's, whose context is stored with the events.
  */
 import { context, type Span, SpanKind, SpanStatusCode, type Tracer, trace } from "@opentelemetry/api";
 import { parseTraceContext, type TraceContext, toSpanContext, toTraceContext } from "./trace-context.ts";
@@ -8,7 +8,7 @@ import { findTracer } from "./tracer.ts";
 /** What a span says of its request. */
 export interface TracedRequest {
   readonly method: string;
-  /** With its parameters' names in the place of their values. */
+  /** With its parameters' names instead of their values. */
   readonly route: string;
   readonly path: string;
   readonly scheme: string;

@@ -1,9 +1,9 @@
 /**
- * A place in a trace as W3C Trace Context writes it, which is also how it is stored with an event.
+ * A trace context as W3C writes it, which is also how it is stored with an event.
  */
 import { createTraceState, isSpanContextValid, type SpanContext } from "@opentelemetry/api";
 
-/** A place in a trace, in the two texts of W3C Trace Context. */
+/** A trace context, in the two texts of W3C Trace Context. */
 export interface TraceContext {
   readonly traceparent: string;
   /** What tracing systems carry along, if there is anything. */
@@ -56,10 +56,10 @@ export function toSpanContext({ traceparent, tracestate }: TraceContext): SpanCo
   };
 }
 
-/** The texts of a span's place; undefined for a span that is nowhere, as an SDK makes them while tracing is suppressed. */
-export function toTraceContext(place: SpanContext): TraceContext | undefined {
-  if (!isSpanContextValid(place)) return undefined;
-  const { traceId, spanId, traceFlags, traceState } = place;
+/** The texts of a span's context; undefined for an invalid span, as an SDK makes them while tracing is suppressed. */
+export function toTraceContext(span: SpanContext): TraceContext | undefined {
+  if (!isSpanContextValid(span)) return undefined;
+  const { traceId, spanId, traceFlags, traceState } = span;
   const traceparent = `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, "0")}`;
   const tracestate = traceState?.serialize() ?? "";
   return {

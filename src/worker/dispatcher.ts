@@ -1,6 +1,6 @@
 /**
  * Keeps graphile-worker going. Its runner ends, or stays behind half-dead, when the database fails it at the wrong moment;
- * what the worker has in hand does not depend on it, so another runner takes its place.
+ * what the worker has in hand does not depend on it, so another runner replaces it.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Runner, run } from "graphile-worker";

@@ -15,10 +15,10 @@ const TASK = "inturn_turn";
 /** A wake-up whose notification got lost is found by polling after this long. */
 const POLL_MS = 1_000;
 
-/** One fetch brings this many wake-ups: enough to fill a thousand places in four round trips, few enough to leave some to other workers. */
+/** One fetch brings this many wake-ups: enough to fill a thousand slots in four round trips, few enough to leave some to other workers. */
 const FETCH_JOBS_MAX = 250;
 
-/** A fetched wake-up that finds no place goes back for other workers after this long. */
+/** A fetched wake-up that finds no free slot goes back for other workers after this long. */
 const FETCHED_MS_MAX = 1_000;
 
 /** One listens, one fetches, the others complete jobs. */

@@ -12,7 +12,7 @@ export function createStandalonePreset(options: PresetOptions): GraphileConfig.P
 
 /**
  * The worker starts with the pool, stops with it, and closes after its last turn. A pool that ends without having been
- * told to has given up: the worker stays, and a dispatcher of our own takes the pool's place until a signal comes.
+ * told to has given up: the worker stays, and a dispatcher of our own replaces the pool until a signal comes.
  */
 function createLifePlugin(options: PresetOptions): GraphileConfig.Plugin {
   const { worker, log } = options;

@@ -26,25 +26,25 @@ begin
   return query
   with incoming as (
     select i.*, a.last_seq, a.processed_seq, known.seq as known_seq,
-      first_value(i.place) over same_id as first_place,
-      known.seq is null and (i.event_id is null or first_value(i.place) over same_id = i.place) as fresh,
+      first_value(i.position) over same_id as first_position,
+      known.seq is null and (i.event_id is null or first_value(i.position) over same_id = i.position) as fresh,
       case when known.seq is not null then
         inturn.is_same_event(i.type, i.data, i.occurred_at, known.type, known.data, known.occurred_at)
       end as same_as_known
     from unnest(
         account_ids, append_locked.data, types, event_ids, append_locked.occurred_at, append_locked.metadata, expected_seqs
-      ) with ordinality as i (account_id, data, type, event_id, occurred_at, metadata, expected_seq, place)
+      ) with ordinality as i (account_id, data, type, event_id, occurred_at, metadata, expected_seq, position)
     join inturn.accounts as a on a.id = i.account_id
     left join inturn.events as known on known.account_id = i.account_id and known.event_id = i.event_id
-    window same_id as (partition by i.account_id, i.event_id order by i.place)
+    window same_id as (partition by i.account_id, i.event_id order by i.position)
   ), placed as materialized (
-    select i.*, i.last_seq + count(*) filter (where i.fresh) over (partition by i.account_id order by i.place) as next_seq
+    select i.*, i.last_seq + count(*) filter (where i.fresh) over (partition by i.account_id order by i.position) as next_seq
     from incoming as i
   ), judged as materialized (
     select p.*, case
       when not p.fresh and not coalesce(p.same_as_known, inturn.is_same_event(
         p.type, p.data, p.occurred_at,
-        types[p.first_place], append_locked.data[p.first_place], append_locked.occurred_at[p.first_place]
+        types[p.first_position], append_locked.data[p.first_position], append_locked.occurred_at[p.first_position]
       )) then 'event_id_reused'
       when p.fresh and p.expected_seq <> p.next_seq then 'seq_unexpected'
       when p.fresh and p.next_seq - p.processed_seq > pending_max then 'account_full'
@@ -76,6 +76,6 @@ begin
     j.refusal,
     j.last_seq
   from judged as j cross join verdict as v
-  order by j.place;
+  order by j.position;
 end
 $$;
