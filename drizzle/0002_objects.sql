@@ -26,27 +26,6 @@ begin
 end
 $$;
 --> statement-breakpoint
--- wake/wake_changed.sql
-
--- The one rule of who is woken, and when: every account that was not waiting for a turn and is now, or waits for another time.
--- An account waits for a turn when it is scheduled or retrying, and not paused.
-create or replace function inturn.wake_changed() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
--- The two tables are joined by a hash. The caller may have switched that off; a loop would compare each row with all others.
-set enable_hashjoin = on
-set enable_nestloop = off
-as $$
-begin
-  perform inturn.wake(array_agg(n.id), array_agg(n.epoch), array_agg(n.next_attempt_at))
-  from after_change as n join before_change as o on o.id = n.id
-  where n.state in ('scheduled', 'retrying') and n.paused_at is null
-    and (o.state <> n.state or o.paused_at is not null or o.next_attempt_at is distinct from n.next_attempt_at)
-  having count(*) > 0;
-  return null;
-end
-$$;
---> statement-breakpoint
 -- append/append_event.sql
 
 -- Appends one event and returns its seq. See append_events.
@@ -127,6 +106,9 @@ $$;
 -- Appends the events of one request to accounts that are locked: all of them, or none. One answer per event, in their order.
 -- An event id that its account already has is not stored again: the answer names the seq of the first copy.
 --
+-- An account that was idle is woken. A paused account is woken by resume; an account that is running without pending events
+-- is checked for new ones by its worker.
+--
 -- Refused, each with the account's last seq:
 --   event_id_reused  the id belongs to an event with other content
 --   seq_unexpected   the event would not get the seq that its sender expects
@@ -151,7 +133,7 @@ begin
   -- The account rows are ours until commit, so their counters can be read like constants. Every join is an index look-up.
   return query
   with incoming as (
-    select i.*, a.last_seq, a.processed_seq, known.seq as known_seq,
+    select i.*, a.last_seq, a.processed_seq, a.state = 'idle' as is_idle, known.seq as known_seq,
       first_value(i.position) over same_id as first_position,
       known.seq is null and (i.event_id is null or first_value(i.position) over same_id = i.position) as fresh,
       case when known.seq is not null then
@@ -189,10 +171,13 @@ begin
       state = case a.state when 'idle' then 'scheduled' else a.state end,
       state_since = case a.state when 'idle' then arrived_at else a.state_since end
     from (
-      select j.account_id, max(j.next_seq) as next_seq
+      select j.account_id, bool_or(j.is_idle) as was_idle, max(j.next_seq) as next_seq
       from judged as j where j.fresh and not (select v.refused from verdict as v) group by j.account_id
     ) as f
     where a.id = f.account_id
+    returning a.id, a.epoch, f.was_idle and inturn.waits(a.state, a.paused_at) as wakes
+  ), woken as materialized (
+    select inturn.wake(array_agg(g.id), array_agg(g.epoch)) from grown as g where g.wakes having count(*) > 0
   )
   select j.account_id,
     case when not v.refused then
@@ -201,7 +186,7 @@ begin
     not j.fresh,
     j.refusal,
     j.last_seq
-  from judged as j cross join verdict as v
+  from judged as j cross join verdict as v left join woken on true
   order by j.position;
 end
 $$;
@@ -488,8 +473,8 @@ $$;
 --> statement-breakpoint
 -- operate/reschedule.sql
 
--- Gives an account its next state after a verb: idle when no event is pending, else scheduled. Its head has all attempts
--- again: `attempts` of them were made before and are forgiven.
+-- Gives an account its next state after a verb: idle when no event is pending, else scheduled with a wake-up. Its head has all
+-- attempts again: `attempts` of them were made before and are forgiven.
 create or replace function inturn.reschedule(account inturn.accounts, attempts integer default 0) returns text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -502,6 +487,9 @@ begin
     state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
     head_attempts = attempts, attempts_forgiven = attempts, head_error = null
   where a.id = account.id;
+  if inturn.waits(next_state, account.paused_at) then
+    perform inturn.wake(array[account.id], array[account.epoch]);
+  end if;
   return case when account.paused_at is null then next_state else 'paused' end;
 end
 $$;
@@ -519,6 +507,9 @@ declare
   account inturn.accounts := inturn.lock_account(resume.account_id);
 begin
   update inturn.accounts as a set paused_at = null where a.id = account.id;
+  if account.paused_at is not null and inturn.waits(account.state, null) then
+    perform inturn.wake(array[account.id], array[account.epoch], array[account.next_attempt_at]);
+  end if;
   perform inturn.record_operation('resume', account.id, account.processed_seq + 1, who, why);
   return query select account.state, account.processed_seq + 1;
 end
@@ -646,9 +637,12 @@ begin
       head_error = case when j.has_head then 'the worker that handled it is gone' end,
       state_since = clock_timestamp(), lease_worker = null
     from judged as j where a.id = j.id
-    returning a.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  ), woken as materialized (
+    select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+    from freed as f where f.waits having count(*) > 0
   )
-  select count(*) into taken_over from freed;
+  select count(*) into taken_over from freed left join woken on true;
 end
 $$;
 --> statement-breakpoint
@@ -782,12 +776,13 @@ select second, coalesce(r.events, 0) as received, coalesce(p.events, 0) as proce
 from received as r full join processed as p using (second)
 order by second;
 --> statement-breakpoint
--- wake/accounts_wake.sql
+-- wake/waits.sql
 
--- Whatever changes accounts need not think of waking them. Once a statement, not once a row: a settle changes a thousand.
-create or replace trigger accounts_wake after update on inturn.accounts
-referencing old table as before_change new table as after_change
-for each statement execute function inturn.wake_changed();
+-- The one rule of who may be woken: an account that waits for a turn. When, is its next_attempt_at; without one, at once. Every
+-- statement that changes accounts wakes those that wait afterwards. PostgreSQL puts this expression into the statement itself.
+create or replace function inturn.waits(state text, paused_at timestamptz) returns boolean
+language sql immutable parallel safe
+return state in ('scheduled', 'retrying') and paused_at is null;
 --> statement-breakpoint
 -- wake/wake.sql
 
@@ -803,8 +798,6 @@ create or replace function inturn.wake(account_ids text[], epochs bigint[], run_
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
--- The trigger that calls it has switched it off; add_jobs looks up each key in an index.
-set enable_nestloop = on
 as $$
 declare
   jobs integer;

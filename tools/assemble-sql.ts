@@ -12,8 +12,8 @@ const SOURCES = "src/db/sql";
 const MIGRATIONS = "drizzle";
 const BREAKPOINT = "--> statement-breakpoint\n";
 
-/** In the order in which they are applied: a type and a trigger function before what names them, privileges at the end. */
-const PARTS = ["storage.sql", "append/append_answer.sql", "wake/wake_changed.sql", "*/*.sql", "privileges.sql"];
+/** In the order in which they are applied: a type before what names it, privileges at the end. */
+const PARTS = ["storage.sql", "append/append_answer.sql", "*/*.sql", "privileges.sql"];
 
 const HEAD = `-- Assembled from ${SOURCES}/ by tools/assemble-sql.ts: change the files there, then run "npm run assemble".
 

@@ -23,8 +23,8 @@ const CLAIM = {
     set state = 'running', lease_worker = worker.id, epoch = a.epoch + 1, head_attempts = a.head_attempts + 1,
       head_started = false, next_attempt_at = null, state_since = clock_timestamp()
     from held as h, worker
-    where a.id = h.id and h.paused_at is null
-      and (h.state = 'scheduled' or (h.state = 'retrying' and h.next_attempt_at <= clock_timestamp()))
+    where a.id = h.id and inturn.waits(h.state, h.paused_at)
+      and coalesce(h.next_attempt_at, '-infinity') <= clock_timestamp()
     returning a.id as "accountId", a.epoch, a.processed_seq as "processedSeq", a.head_attempts as attempt,
       a.attempts_forgiven as "attemptsForgiven", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
 };

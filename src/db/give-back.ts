@@ -58,14 +58,17 @@ const GIVE_BACK = {
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
       from held as h
       where a.id = h.account_id and h.valid
-      returning a.id, h.epoch as named_epoch
+      returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits, h.epoch as named_epoch
     ), early as (
       -- It was started before its predecessor was settled: that stays to be seen (see noteEarlyStarts).
       update inturn.events as e set started_at = least(e.started_at, clock_timestamp())
       from held as h
       where e.account_id = h.account_id and e.seq = h.started_seq and h.started_early and h.valid
+    ), woken as materialized (
+      select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+      from freed as f where f.waits having count(*) > 0
     )
-    select f.id as "accountId", f.named_epoch as epoch from freed as f`,
+    select f.id as "accountId", f.named_epoch as epoch from freed as f left join woken on true`,
 };
 
 /**

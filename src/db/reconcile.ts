@@ -50,13 +50,15 @@ const UNPARK = {
       set processed_seq = p.seq, dead = a.dead + 1, state = p.next_state, state_since = clock_timestamp(), parked_until = null,
         head_attempts = 0, attempts_forgiven = 0, head_error = null
       from parked as p where a.id = p.id
-      returning a.id, p.seq, p.head_attempts, p.head_error
+      returning a.id, a.epoch, p.seq, inturn.waits(a.state, a.paused_at) as waits, p.head_attempts, p.head_error
     ), marked as (
       update inturn.events as e
       set outcome = 'dead', processed_at = clock_timestamp(), attempts = f.head_attempts, error = f.head_error
       from freed as f where e.account_id = f.id and e.seq = f.seq
+    ), woken as materialized (
+      select inturn.wake(array_agg(f.id), array_agg(f.epoch)) from freed as f where f.waits having count(*) > 0
     )
-    select count(*)::integer as count from freed`,
+    select count(*)::integer as count from freed left join woken on true`,
 };
 
 /** What a pass of the reconciler looks for. */

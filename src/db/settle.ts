@@ -73,7 +73,7 @@ const createSettle = (condition = "") => `
       head_error = null
     from stored as h
     where a.id = h.account_id and h.valid
-    returning h.*, clock_timestamp() as settled_at
+    returning h.*, inturn.waits(a.state, a.paused_at) as waits, clock_timestamp() as settled_at
   ), marked as (
     update inturn.events as e
     set outcome = s.outcome, processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts, error = s.error,
@@ -81,10 +81,13 @@ const createSettle = (condition = "") => `
       started_at = least(e.started_at, timestamptz 'epoch' + s.started_us * interval '1 microsecond')
     from settled as s
     where e.account_id = s.account_id and e.seq = s.seq
+  ), woken as materialized (
+    select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
+    from settled as s where s.waits having count(*) > 0
   )
   select s.account_id as "accountId", s.epoch, s.next_state as state,
     ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
-  from settled as s
+  from settled as s left join woken on true
   union all
   select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
   from held as h where h.repeated`;

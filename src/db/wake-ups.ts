@@ -42,7 +42,7 @@ const SWEEP_JOBS_MAX = 1_000;
 const DUE = "coalesce(a.next_attempt_at, a.state_since)";
 
 /** An account is looked at when it has been due for a second: until then its wake-up may be on its way. */
-const IS_DUE = `a.state in ('scheduled', 'retrying') and a.paused_at is null and ${DUE} < now() - interval '1 second'`;
+const IS_DUE = `inturn.waits(a.state, a.paused_at) and ${DUE} < now() - interval '1 second'`;
 
 const US = (moment: string) => `(extract(epoch from ${moment}) * 1000000)::bigint`;
 

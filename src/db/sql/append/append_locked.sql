@@ -1,6 +1,9 @@
 -- Appends the events of one request to accounts that are locked: all of them, or none. One answer per event, in their order.
 -- An event id that its account already has is not stored again: the answer names the seq of the first copy.
 --
+-- An account that was idle is woken. A paused account is woken by resume; an account that is running without pending events
+-- is checked for new ones by its worker.
+--
 -- Refused, each with the account's last seq:
 --   event_id_reused  the id belongs to an event with other content
 --   seq_unexpected   the event would not get the seq that its sender expects
@@ -25,7 +28,7 @@ begin
   -- The account rows are ours until commit, so their counters can be read like constants. Every join is an index look-up.
   return query
   with incoming as (
-    select i.*, a.last_seq, a.processed_seq, known.seq as known_seq,
+    select i.*, a.last_seq, a.processed_seq, a.state = 'idle' as is_idle, known.seq as known_seq,
       first_value(i.position) over same_id as first_position,
       known.seq is null and (i.event_id is null or first_value(i.position) over same_id = i.position) as fresh,
       case when known.seq is not null then
@@ -63,10 +66,13 @@ begin
       state = case a.state when 'idle' then 'scheduled' else a.state end,
       state_since = case a.state when 'idle' then arrived_at else a.state_since end
     from (
-      select j.account_id, max(j.next_seq) as next_seq
+      select j.account_id, bool_or(j.is_idle) as was_idle, max(j.next_seq) as next_seq
       from judged as j where j.fresh and not (select v.refused from verdict as v) group by j.account_id
     ) as f
     where a.id = f.account_id
+    returning a.id, a.epoch, f.was_idle and inturn.waits(a.state, a.paused_at) as wakes
+  ), woken as materialized (
+    select inturn.wake(array_agg(g.id), array_agg(g.epoch)) from grown as g where g.wakes having count(*) > 0
   )
   select j.account_id,
     case when not v.refused then
@@ -75,7 +81,7 @@ begin
     not j.fresh,
     j.refusal,
     j.last_seq
-  from judged as j cross join verdict as v
+  from judged as j cross join verdict as v left join woken on true
   order by j.position;
 end
 $$;

@@ -1,5 +1,5 @@
--- Gives an account its next state after a verb: idle when no event is pending, else scheduled. Its head has all attempts
--- again: `attempts` of them were made before and are forgiven.
+-- Gives an account its next state after a verb: idle when no event is pending, else scheduled with a wake-up. Its head has all
+-- attempts again: `attempts` of them were made before and are forgiven.
 create or replace function inturn.reschedule(account inturn.accounts, attempts integer default 0) returns text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -12,6 +12,9 @@ begin
     state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
     head_attempts = attempts, attempts_forgiven = attempts, head_error = null
   where a.id = account.id;
+  if inturn.waits(next_state, account.paused_at) then
+    perform inturn.wake(array[account.id], array[account.epoch]);
+  end if;
   return case when account.paused_at is null then next_state else 'paused' end;
 end
 $$;

@@ -9,6 +9,9 @@ declare
   account inturn.accounts := inturn.lock_account(resume.account_id);
 begin
   update inturn.accounts as a set paused_at = null where a.id = account.id;
+  if account.paused_at is not null and inturn.waits(account.state, null) then
+    perform inturn.wake(array[account.id], array[account.epoch], array[account.next_attempt_at]);
+  end if;
   perform inturn.record_operation('resume', account.id, account.processed_seq + 1, who, why);
   return query select account.state, account.processed_seq + 1;
 end

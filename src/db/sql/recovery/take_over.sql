@@ -75,8 +75,11 @@ begin
       head_error = case when j.has_head then 'the worker that handled it is gone' end,
       state_since = clock_timestamp(), lease_worker = null
     from judged as j where a.id = j.id
-    returning a.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  ), woken as materialized (
+    select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+    from freed as f where f.waits having count(*) > 0
   )
-  select count(*) into taken_over from freed;
+  select count(*) into taken_over from freed left join woken on true;
 end
 $$;

@@ -10,8 +10,6 @@ create or replace function inturn.wake(account_ids text[], epochs bigint[], run_
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
--- The trigger that calls it has switched it off; add_jobs looks up each key in an index.
-set enable_nestloop = on
 as $$
 declare
   jobs integer;
