@@ -22,5 +22,11 @@ test(
     assert.deepEqual([pool.totalCount, pool.idleCount], [1, 1]);
     assert.deepEqual((await pool.query("select 2 as two")).rows, [{ two: 2 }]);
     destroy();
+    // A pool that ends has nothing to release, and graphile-worker asks whether there is something.
+    const given = await new Promise<unknown[]>((done) => {
+      pool.connect((...args: unknown[]) => done(args));
+    });
+    assert.ok(given[0] instanceof Error);
+    assert.deepEqual(given.slice(1), [undefined, undefined]);
   }),
 );

@@ -12,7 +12,8 @@ export interface DispatcherPool {
 
 type Release = (error?: Error | boolean) => void;
 
-type OnConnect = (error: Error | undefined, client: pg.PoolClient | undefined, release: Release) => void;
+/** A pool that ends calls it without anything to release. */
+type OnConnect = (error: Error | undefined, client?: pg.PoolClient, release?: Release) => void;
 
 /**
  * Opens the pool of one runner.
@@ -38,7 +39,8 @@ export function openDispatcherPool(url: string, log: Log): DispatcherPool {
   return { pool, destroy: () => destroyDatabase(pool, clients) };
 }
 
-function atMostOnce(release: Release): Release {
+function atMostOnce(release: Release | undefined): Release | undefined {
+  if (release === undefined) return undefined;
   let isReleased = false;
   return (error) => {
     if (isReleased) return;
