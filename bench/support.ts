@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
-import { migrateDatabase } from "../src/db/migrate.ts";
+import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import type { WorkloadEvent } from "../src/domain/workload.ts";
 import { useDatabase } from "../src/service/database.ts";
 
@@ -22,21 +22,20 @@ export interface Scratch {
 export async function openScratch(): Promise<Scratch> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const server = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
-  const url = new URL(server.url);
-  url.pathname = "/inturn_bench";
+  const url = urlOfDatabase(server.url, "inturn_bench");
   const administer = async (statement: string) => {
     const client = await open(server.url);
     await client.query(statement);
     await client.end();
   };
   return {
-    url: url.href,
+    url: url,
     recreate: async () => {
       await administer("drop database if exists inturn_bench with (force)");
       await administer("create database inturn_bench");
-      await migrateDatabase(url.href);
+      await migrateDatabase(url);
     },
-    connect: () => open(url.href),
+    connect: () => open(url),
     release: async () => {
       await administer("drop database if exists inturn_bench with (force)");
       await server.release();

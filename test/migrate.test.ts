@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import pg from "pg";
-import { migrateDatabase } from "../src/db/migrate.ts";
-import { databaseUrl, withDatabase } from "./support/database.ts";
+import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
+import { withDatabase } from "./support/database.ts";
 import { runProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
@@ -79,10 +79,10 @@ test("a database in another encoding than UTF-8 is refused before anything is wr
   await server.query("create database test_latin encoding 'LATIN1' locale 'C' template template0");
   try {
     await assert.rejects(
-      migrateDatabase(databaseUrl(serverUrl, "test_latin")),
+      migrateDatabase(urlOfDatabase(serverUrl, "test_latin")),
       /has the encoding LATIN1; Inturn needs UTF8.*encoding 'UTF8'/,
     );
-    const client = new pg.Client({ connectionString: databaseUrl(serverUrl, "test_latin") });
+    const client = new pg.Client({ connectionString: urlOfDatabase(serverUrl, "test_latin") });
     await client.connect();
     const { rows } = await client.query(
       "select to_regnamespace('inturn') as ours, to_regnamespace('graphile_worker') as jobs",

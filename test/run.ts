@@ -5,9 +5,9 @@
 import { spawn } from "node:child_process";
 import { glob } from "node:fs/promises";
 import pg from "pg";
-import { migrateDatabase } from "../src/db/migrate.ts";
+import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import { useEmbeddedPostgres } from "../src/embedded/embedded-postgres.ts";
-import { databaseUrl, TEMPLATE } from "./support/database.ts";
+import { TEMPLATE } from "./support/database.ts";
 
 const given = process.env["TEST_DATABASE_URL"];
 const server = given === undefined ? await useEmbeddedPostgres(".inturn/test") : undefined;
@@ -25,7 +25,7 @@ async function makeTemplate(serverUrl: string): Promise<void> {
   await client.query(`drop database if exists ${TEMPLATE} with (force)`);
   await client.query(`create database ${TEMPLATE}`);
   await client.end();
-  const { postgres } = await migrateDatabase(databaseUrl(serverUrl, TEMPLATE));
+  const { postgres } = await migrateDatabase(urlOfDatabase(serverUrl, TEMPLATE));
   process.stderr.write(`Testing with PostgreSQL ${postgres}\n`);
 }
 

@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { glob, readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { test } from "node:test";
+import { listObjects, SOURCES } from "../tools/sql-objects.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
-
-const SOURCES = "src/db/sql";
 
 /** Of every object of ours: what kind it is, what it is called, and all that PostgreSQL knows about it. */
 const CATALOGUE = `
@@ -29,11 +28,6 @@ interface Entry {
   kind: string;
   name: string;
   settings: string | null;
-}
-
-async function readFiles(pattern: string): Promise<string[]> {
-  const files = (await Array.fromAsync(glob(pattern, { cwd: SOURCES }))).toSorted();
-  return await Promise.all(files.map((file) => readFile(`${SOURCES}/${file}`, "utf8")));
 }
 
 test(
@@ -64,9 +58,7 @@ test(
   withDatabase(async (db) => {
     const migrated = await db.query(CATALOGUE);
     await dropObjects(db);
-    for (const pattern of ["storage.sql", "append/append_answer.sql"]) await apply(db, pattern);
-    await apply(db, "*/*.sql");
-    await apply(db, "privileges.sql");
+    for (const file of await listObjects()) await apply(db, file);
     assert.deepEqual(migrated, await db.query(CATALOGUE));
   }),
 );
@@ -86,10 +78,8 @@ async function dropObjects(db: TestDatabase): Promise<void> {
     end $$`);
 }
 
-async function apply(db: TestDatabase, pattern: string): Promise<void> {
-  for (const source of await readFiles(pattern)) {
-    await db.query(`set check_function_bodies = off; ${source}`);
-  }
+async function apply(db: TestDatabase, file: string): Promise<void> {
+  await db.query(`set check_function_bodies = off; ${await readFile(`${SOURCES}/${file}`, "utf8")}`);
 }
 
 test(

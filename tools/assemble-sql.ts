@@ -7,13 +7,10 @@
  */
 import { glob, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { listObjects, SOURCES } from "./sql-objects.ts";
 
-const SOURCES = "src/db/sql";
 const MIGRATIONS = "drizzle";
 const BREAKPOINT = "--> statement-breakpoint\n";
-
-/** In the order in which they are applied: a type before what names it, privileges at the end. */
-const PARTS = ["storage.sql", "append/append_answer.sql", "*/*.sql", "privileges.sql"];
 
 const HEAD = `-- Assembled from ${SOURCES}/ by tools/assemble-sql.ts: change the files there, then run "npm run assemble".
 
@@ -22,13 +19,8 @@ set local check_function_bodies = off;
 `;
 
 async function assemble(): Promise<string> {
-  const files = new Set<string>();
-  for (const part of PARTS) {
-    const found = await Array.fromAsync(glob(part, { cwd: SOURCES }));
-    for (const file of found.toSorted()) files.add(file);
-  }
   const objects = await Promise.all(
-    [...files].map(async (file) => `-- ${file}\n\n${await readFile(join(SOURCES, file), "utf8")}`),
+    (await listObjects()).map(async (file) => `-- ${file}\n\n${await readFile(join(SOURCES, file), "utf8")}`),
   );
   return [HEAD, ...objects].join(BREAKPOINT);
 }

@@ -1,4 +1,5 @@
 /** Data goes to standard output; what only a person needs goes to standard error. */
+
 /** Prints data. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { Command } from "commander";
 import { readSettings, type Settings } from "../config/settings.ts";
-import { openDatabase } from "../db/pool.ts";
+import { urlOfDatabase } from "../db/migrate.ts";
 import { commandLine } from "../errors/command-line.ts";
+import { overConnection } from "../service/connection.ts";
 import { type ReadyDatabase, useDatabase } from "../service/database.ts";
 import { print, say } from "./output.ts";
 import { promptForSql, runSql } from "./prompt.ts";
@@ -43,10 +44,7 @@ export function createPsqlCommand(): Command {
 
 async function open(settings: Settings, name: string | undefined): Promise<{ database: ReadyDatabase; url: string }> {
   const database = await useDatabase({ settings, migrate: false, say });
-  if (name === undefined) return { database, url: database.url };
-  const url = new URL(database.url);
-  url.pathname = `/${name}`;
-  return { database, url: url.href };
+  return { database, url: name === undefined ? database.url : urlOfDatabase(database.url, name) };
 }
 
 /** Its exit code; undefined when there is no psql. */
@@ -58,10 +56,7 @@ async function runPsql(args: readonly string[]): Promise<number | undefined> {
 }
 
 async function goWithoutPsql(url: string, command: string | undefined): Promise<void> {
-  const connection = openDatabase({ url, name: "inturn psql", connectionsMax: 1, onError: () => undefined });
-  try {
-    await (command === undefined ? promptForSql(connection) : runSql(connection, command));
-  } finally {
-    await connection.end();
-  }
+  await overConnection({ url, name: "inturn psql" }, (connection) =>
+    command === undefined ? promptForSql(connection) : runSql(connection, command),
+  );
 }

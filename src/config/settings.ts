@@ -197,21 +197,20 @@ function describeIssues(issues: readonly { message: string }[]): string {
 
 /** A misspelled variable would be a setting silently not made. */
 function unknownVariables(environment: NodeJS.ProcessEnv): Fault[] {
+  const ours = Object.keys(environment).filter((variable) => variable.startsWith("INTURN_"));
   const known = Object.values(SETTINGS).map((setting): string => setting.variable);
-  return Object.keys(environment)
-    .filter((variable) => variable.startsWith("INTURN_") && !known.includes(variable))
-    .map((variable) => ({
-      where: variable,
-      message: `there is no such setting; did you mean ${closest(variable, known)}? All settings: docs/settings.md`,
-    }));
+  return unknownNames(ours, known, " All settings: docs/settings.md");
 }
 
 /** From JavaScript a misspelled name would be one silently not used, too. */
 function unknownOverrides(overrides: SettingOverrides): Fault[] {
-  const known = Object.keys(SETTINGS);
-  return Object.keys(overrides)
+  return unknownNames(Object.keys(overrides), Object.keys(SETTINGS));
+}
+
+function unknownNames(names: readonly string[], known: readonly string[], more = ""): Fault[] {
+  return names
     .filter((name) => !known.includes(name))
-    .map((name) => ({ where: name, message: `there is no such setting; did you mean ${closest(name, known)}?` }));
+    .map((where) => ({ where, message: `there is no such setting; did you mean ${closest(where, known)}?${more}` }));
 }
 
 /** The environment for a child process that is to have these settings: `environment`, with every setting spelled out. */

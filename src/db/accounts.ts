@@ -3,7 +3,6 @@
  * an index, so it costs the same among a hundred accounts and a hundred thousand; what stands on it is what the public view shows.
  * The view looks at the clock, so a join would make all of it for each page: `lateral` with `offset 0` asks it for one row at a time.
  */
-
 import type { ShownState } from "../domain/account.ts";
 import type { Database } from "./pool.ts";
 import { ACCOUNT_COLUMNS, type AccountResult } from "./results.ts";

@@ -10,7 +10,7 @@ import pg from "pg";
 import { codeOf, isLocked, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
-import { isReady } from "./progress.ts";
+import { readReadiness } from "./progress.ts";
 import { withSessionSettings } from "./session-settings.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
@@ -33,14 +33,7 @@ export interface Migrated {
  * @throws InturnError `database_unavailable`, or `migration_failed` with what PostgreSQL said
  */
 export async function migrateDatabase(url: string, say: (line: string) => void = () => undefined): Promise<Migrated> {
-  const client = new pg.Client({
-    connectionString: withSessionSettings(url),
-    application_name: "inturn migrate",
-    keepAlive: true,
-  });
-  client.on("error", () => undefined);
-  try {
-    await client.connect();
+  return await withClient(url, { application_name: "inturn migrate", keepAlive: true }, async (client) => {
     const postgres = await readVersion(client, url);
     await migrateUnderLoad(client, say);
     // Apart from our own: a worker that waits for our tables may hold graphile-worker's, and nobody would see the deadlock.
@@ -49,24 +42,28 @@ export async function migrateDatabase(url: string, say: (line: string) => void =
       await runGraphileMigrations({ connectionString: withSessionSettings(url), schema: "graphile_worker" });
     });
     return { postgres };
-  } catch (error) {
-    throw explain(error, url);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 /** Whether the tables of this version are there. */
 export async function isMigrated(url: string): Promise<boolean> {
-  const client = new pg.Client({
-    connectionString: withSessionSettings(url),
-    application_name: "inturn",
-    connectionTimeoutMillis: 5_000,
+  return await withClient(url, { application_name: "inturn", connectionTimeoutMillis: 5_000 }, async (client) => {
+    const { isMigrated: isThere } = await readReadiness(client);
+    return isThere;
   });
+}
+
+/** Does work over a connection of its own, and says what an error means. */
+async function withClient<Result>(
+  url: string,
+  options: pg.ClientConfig,
+  work: (client: pg.Client) => Promise<Result>,
+): Promise<Result> {
+  const client = new pg.Client({ connectionString: withSessionSettings(url), ...options });
   client.on("error", () => undefined);
   try {
     await client.connect();
-    return await isReady(client);
+    return await work(client);
   } catch (error) {
     throw explain(error, url);
   } finally {
@@ -79,6 +76,13 @@ export function addressOf(url: string): string {
   // pg reads addresses that URL does not: those of a socket.
   const { host, port, database = "" } = new pg.Client({ connectionString: url });
   return `${host}:${port}/${database}`;
+}
+
+/** The address of another database on the same server. */
+export function urlOfDatabase(serverUrl: string, name: string): string {
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  return url.href;
 }
 
 /**

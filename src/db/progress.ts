@@ -23,22 +23,23 @@ export async function countPending(database: Database): Promise<number> {
   return rows[0]?.pending ?? 0;
 }
 
-/** Whether the database lets this session write. Rejects when it does not answer. */
-export async function isWritable(database: Queryable): Promise<boolean> {
-  const { rows } = await database.query<{ writable: boolean }>(
-    "select current_setting('transaction_read_only') = 'off' as writable",
-  );
-  return rows[0]?.writable === true;
+/** Whether a database can be worked with. */
+export interface Readiness {
+  /** It lets this session write. */
+  readonly isWritable: boolean;
+  /** It has our tables of this version, and graphile-worker's. */
+  readonly isMigrated: boolean;
 }
 
-/** Whether the database answers and has our tables. Rejects when it does not answer. */
-export async function isReady(database: Queryable): Promise<boolean> {
-  const { rows } = await database.query<{ ready: boolean }>(
-    // The newest of what a migration brings.
-    `select to_regclass('graphile_worker.jobs') is not null
-       and exists (select from pg_attribute where attrelid = to_regclass('inturn.events') and attname = 'bytes') as ready`,
+/** Asks a database whether it can be worked with. Rejects when it does not answer. */
+export async function readReadiness(database: Queryable): Promise<Readiness> {
+  const { rows } = await database.query<Readiness>(
+    // Of the tables the newest of what a migration brings.
+    `select current_setting('transaction_read_only') = 'off' as "isWritable",
+       to_regclass('graphile_worker.jobs') is not null
+       and exists (select from pg_attribute where attrelid = to_regclass('inturn.events') and attname = 'bytes') as "isMigrated"`,
   );
-  return rows[0]?.ready === true;
+  return rows[0] ?? { isWritable: false, isMigrated: false };
 }
 
 /** Whether any event is of another type than this one. */

@@ -3,7 +3,7 @@
  */
 import pg from "pg";
 import type { Settings } from "../config/settings.ts";
-import { addressOf, migrateDatabase } from "../db/migrate.ts";
+import { addressOf, migrateDatabase, urlOfDatabase } from "../db/migrate.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
 import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
@@ -40,11 +40,10 @@ export async function useDemoDatabase(options: {
       return { ...server, release };
     }
     const name = await claimDatabase(client);
-    const url = new URL(server.url);
-    url.pathname = `/${name}`;
-    await migrateDatabase(url.href, options.say);
+    const url = urlOfDatabase(server.url, name);
+    await migrateDatabase(url, options.say);
     options.say(`The demo runs in a database of its own, ${name}; ${commandLine("psql", name)} looks into it.`);
-    return { ...server, url: url.href, release };
+    return { ...server, url, release };
   } catch (error) {
     await release();
     throw error;

@@ -61,8 +61,8 @@ interface Load {
   /** Events that have been given their moment. */
   due: number;
   sent: number;
-  /** Answers that were not the one hoped for. */
-  answered: number;
+  /** Whether any request was answered. */
+  isThere: boolean;
   requests: number;
   retries: number;
   duplicates: number;
@@ -87,7 +87,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     startedMs: performance.now(),
     due: 0,
     sent: 0,
-    answered: 0,
+    isThere: false,
     requests: 0,
     retries: 0,
     duplicates: 0,
@@ -154,8 +154,7 @@ async function send(load: Load, events: readonly WorkloadEvent[]): Promise<void>
     }
     if (!WORTH_REPEATING.has(answer.status ?? 503) || performance.now() > giveUpMs) throw refusal(load, answer);
     // An API that was never there will not come: a wrong address, or nobody has started it.
-    if (answer.status === undefined && load.sent === 0 && load.answered === 0) throw refusal(load, answer);
-    if (answer.status !== undefined) load.answered += 1;
+    if (!load.isThere) throw refusal(load, answer);
     load.retries += 1;
     await sleep(RETRY_MS);
   }
@@ -188,7 +187,9 @@ async function post(load: Load, body: string): Promise<Answer> {
       },
       body,
     });
-    return { status: statusCode, text: await answer.text() };
+    const text = await answer.text();
+    load.isThere = true;
+    return { status: statusCode, text };
   } catch (error) {
     return { status: undefined, text: textOf(error) };
   }

@@ -117,7 +117,7 @@ class Turn {
   }
 
   async #handle(event: StoredEvent, rule: RetryRule): Promise<Next> {
-    const { handler, log, transactions, metrics, ledger } = this.#options;
+    const { handler, log, transactions, metrics } = this.#options;
     this.#lease.startedSeq = event.seq;
     const startedMs = performance.now();
     const startedUs = this.#clock.at(startedMs);
@@ -137,10 +137,8 @@ class Turn {
     if (ended.end !== "abandoned" && ended.end !== "hindered")
       metrics?.attempted((performance.now() - startedMs) / 1_000);
     switch (ended.end) {
-      case "done": {
-        const done = settlement();
-        return this.#noteSettled(event, done, await ledger.settle(done));
-      }
+      case "done":
+        return await this.#settle(event, settlement());
       case "settled": {
         const next = this.#noteSettled(event, settling ?? settlement(), ended.settled);
         // The handler's own transaction has kept the lease until here.
@@ -173,6 +171,10 @@ class Turn {
       yields: shouldYield(progress),
       keepsLease: false,
     };
+  }
+
+  async #settle(event: StoredEvent, settlement: Settlement): Promise<Next> {
+    return this.#noteSettled(event, settlement, await this.#options.ledger.settle(settlement));
   }
 
   /** Takes note of a settle's answer: the next event is the head now, at its first attempt. */
@@ -221,10 +223,8 @@ class Turn {
         return await this.#giveBack({ message, state: "blocked", waitMs: null, isOfEvent: true });
       case "park":
         return await this.#giveBack({ message, state: "blocked", waitMs: verdict.forMs, isOfEvent: true });
-      case "dead-letter": {
-        const dead: Settlement = { ...this.#settlementOf(event, timing), outcome: "dead", error: message };
-        return this.#noteSettled(event, dead, await this.#options.ledger.settle(dead));
-      }
+      case "dead-letter":
+        return await this.#settle(event, { ...this.#settlementOf(event, timing), outcome: "dead", error: message });
     }
   }
 

@@ -1,7 +1,6 @@
 /**
  * Waiting for events to be settled: many requests, one look at the database now and then.
  */
-
 import type { Database } from "../db/pool.ts";
 import { readProcessedSeqs } from "../db/progress.ts";
 import { InturnError } from "../errors/error.ts";

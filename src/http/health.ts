@@ -1,6 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import type { Database } from "../db/pool.ts";
-import { isReady, isWritable } from "../db/progress.ts";
+import { readReadiness } from "../db/progress.ts";
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -57,9 +57,10 @@ export function createWorkerReadinessRoute(canWork: () => boolean): Route {
 }
 
 async function getReadiness(c: ApiContext, database: Database): Promise<Response> {
-  if (!(await isWritable(database))) {
+  const { isWritable, isMigrated } = await readReadiness(database);
+  if (!isWritable) {
     throw new InturnError("database_unavailable", "The database answers, but it is read-only: a standby, or set so.");
   }
-  if (await isReady(database)) return c.json({ status: "ready" });
+  if (isMigrated) return c.json({ status: "ready" });
   throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
 }

@@ -17,19 +17,13 @@ export interface ComposedWorker extends PresetOptions {
 /** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
-  const { handler, eventTypes } = await readHandler(settings, options.signal);
+  const handlerName = requireHandler(settings.handler);
+  const { handler, eventTypes } = await readHandler(handlerName, settings.handlerMs, options.signal);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
   const metrics = new WorkerMetrics({ hasProcess: true });
-  const limits = {
-    concurrency,
-    readAheadBytesMax,
-    leaseMs,
-    shutdownMs,
-    keepDays,
-    handlerName: requireHandler(settings.handler),
-  };
-  const worker = new Worker({ databaseUrl, handler, ruleOf, log, metrics, ...limits });
+  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
+  const worker = new Worker({ databaseUrl, handler, handlerName, ruleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {
     const { inHand, recovery } = worker;
@@ -40,10 +34,9 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
   return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
 }
 
-async function readHandler(settings: Settings, signal: AbortSignal | undefined): Promise<HandlerModule> {
-  const name = requireHandler(settings.handler);
+async function readHandler(name: string, handlerMs: number, signal: AbortSignal | undefined): Promise<HandlerModule> {
   if (name !== SLEEP) return await loadHandler(name, { signal });
-  return { handler: createSleepHandler(settings.handlerMs), eventTypes: {} };
+  return { handler: createSleepHandler(handlerMs), eventTypes: {} };
 }
 
 function ruleOfDeployment(settings: Settings): RetryRule {

@@ -13,16 +13,22 @@ export async function withConnection<Result>(
   work: (database: Database) => Promise<Result>,
 ): Promise<Result> {
   const database = await useDatabase({ settings: options.settings, migrate: false, say: options.say });
-  const connection = openDatabase({
-    url: database.url,
-    name: options.name,
-    connectionsMax: 1,
-    onError: () => undefined,
-  });
+  try {
+    return await overConnection({ url: database.url, name: options.name }, work);
+  } finally {
+    await database.release();
+  }
+}
+
+/** Does one piece of work over a connection of its own to this database. */
+export async function overConnection<Result>(
+  options: { url: string; name: string },
+  work: (database: Database) => Promise<Result>,
+): Promise<Result> {
+  const connection = openDatabase({ ...options, connectionsMax: 1, onError: () => undefined });
   try {
     return await work(connection);
   } finally {
     await connection.end();
-    await database.release();
   }
 }

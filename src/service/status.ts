@@ -1,7 +1,6 @@
 /**
  * The overview for a terminal: the same readings that the dashboard shows.
  */
-
 import { listUrgentAccounts, type UrgentAccount } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import { type Pulse, readPulse } from "../db/pulse.ts";

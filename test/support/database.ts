@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
+import { urlOfDatabase } from "../../src/db/migrate.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { killLeftovers } from "./process.ts";
 
@@ -14,13 +15,6 @@ export interface TestDatabase {
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
-/** The address of another database on the same server. */
-export function databaseUrl(serverUrl: string, name: string): string {
-  const url = new URL(serverUrl);
-  url.pathname = `/${name}`;
-  return url.href;
-}
-
 /** A test body with a database of its own, a clone of the migrated template; `empty` starts without any schema. */
 export function withDatabase(
   body: (test: TestDatabase) => Promise<void>,
@@ -31,7 +25,7 @@ export function withDatabase(
     if (serverUrl === undefined) throw new Error("Run it with: npm run test:only -- test/<file>");
     const name = `test_${randomBytes(6).toString("hex")}`;
     await administer(serverUrl, `create database ${name} template ${options.empty === true ? "template0" : TEMPLATE}`);
-    const url = databaseUrl(serverUrl, name);
+    const url = urlOfDatabase(serverUrl, name);
     const database = openDatabase({
       url,
       name: "test",
