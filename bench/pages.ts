@@ -27,6 +27,15 @@ const PATHS = [
   "/accounts?sort=pending",
   "/accounts?sort=lag",
   "/accounts/account-000050",
+  "/v1/accounts",
+  "/v1/accounts?state=blocked",
+  "/v1/accounts?state=running",
+  "/v1/accounts?state=idle&search=account-2",
+  "/v1/accounts?state=paused",
+  "/v1/accounts?sort=pending",
+  "/results",
+  "/dead-letters",
+  "/lanes/data?lanes=1000&seconds=0",
 ];
 
 /** Of a hundred accounts two have events that wait, and of fifty of those one is blocked and one retries. */

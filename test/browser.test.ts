@@ -166,6 +166,54 @@ test(
 );
 
 test(
+  "lanes cut the gap between two runs, zoom by a pull, a button and a key, and say when there is nothing to draw",
+  { skip },
+  withDatabase(async (db) => {
+    mkdirSync(PICTURES, { recursive: true });
+    const system = await startSystem(db);
+    const { page, faults } = await openPage();
+    await page.goto(`${system.url}/lanes?seconds=30`);
+    await page.getByText("No account was busy in the last 30 s. Choose a longer time.").waitFor();
+    await system.post([...accountsOf(8), ...accountsOf(8)].map((accountId) => ({ accountId, data: {} })));
+    const isDone = async () => (await db.query("select from inturn.accounts where state <> 'idle'")).length === 0;
+    await until("the first run is done", isDone);
+    await db.query(`update inturn.events set received_at = received_at - interval '1 day',
+      started_at = started_at - interval '1 day', processed_at = processed_at - interval '1 day'`);
+    await system.post(accountsOf(12).map((accountId) => ({ accountId, data: {} })));
+    await until("the second run is done", isDone);
+
+    await page.goto(`${system.url}/lanes?seconds=0`);
+    const picture = page.locator("#lanes canvas");
+    const label = async () => (await picture.getAttribute("aria-label")) ?? "";
+    await until("it is drawn", async () => (await label()).includes("1 d from"));
+    assert.match(await label(), /, gaps cut: 1$/);
+    assert.equal(await page.locator("#lanes-empty").isVisible(), false);
+    await page.screenshot({ path: join(PICTURES, "lanes-two-runs.png") });
+
+    const box = await picture.boundingBox();
+    assert.ok(box !== null);
+    const pull = async (from: number, to: number) => {
+      await page.mouse.move(box.x + box.width * from, box.y + 80);
+      await page.mouse.down();
+      await page.mouse.move(box.x + box.width * to, box.y + 80);
+      await page.mouse.up();
+    };
+    await pull(0.16, 0.3);
+    await until("it shows a part of the first run", async () => /bars, \d+ (?:ms|s) from/.test(await label()));
+    await page.screenshot({ path: join(PICTURES, "lanes-zoomed.png") });
+    await page.locator("#lanes").press("0");
+    await until("all is shown again", async () => (await label()).includes("1 d from"));
+    await page.getByRole("button", { name: "Zoom in" }).click();
+    await until("half is shown", async () => (await label()).includes("12 h from"));
+    await page.getByRole("button", { name: "Zoom out" }).click();
+    await until("all is shown again", async () => (await label()).includes("1 d from"));
+    assert.deepEqual(faults, []);
+    await page.context().close();
+    await system.stop();
+  }),
+);
+
+test(
   "every page, light, dark and narrow, breaks no rule of accessibility, throws nothing, and has its picture taken",
   { skip },
   withDatabase(async (db) => {

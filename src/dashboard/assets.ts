@@ -24,6 +24,8 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   "style.css": [own("style.css")],
   "live.js": [own("live.js")],
   "charts.js": [own("charts.js")],
+  "lanes-time.js": [own("lanes-time.js")],
+  "lanes-zoom.js": [own("lanes-zoom.js")],
   "lanes.js": [own("lanes.js")],
   "icon.svg": [own("icon.svg")],
   // One file: htmx starts soon after it is loaded, and knows nothing of an extension that comes a moment later.

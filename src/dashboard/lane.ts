@@ -4,6 +4,7 @@
 import { html } from "hono/html";
 import type { EventResult } from "../db/event-pages.ts";
 import { formatDuration } from "../domain/duration.ts";
+import { evenStep } from "./format.ts";
 import { type Markup, signOf } from "./view.ts";
 
 const WIDTH = 1_000;
@@ -19,8 +20,8 @@ const ROWS_MAX = 40;
 /** Narrower bars could not be seen. */
 const BAR_WIDTH_MIN = 2;
 
-/** Marks on the axis. */
-const MARKS = 5;
+/** Marks on the axis, beside the one at its start. */
+const MARKS_MAX = 6;
 
 /** An event as the account's page shows it: the head of a blocked or paused account is not just pending. */
 export type ShownEvent = Omit<EventResult, "state"> & { readonly state: EventResult["state"] | "blocked" | "paused" };
@@ -45,7 +46,8 @@ export function drawLane(events: readonly ShownEvent[], nowMs: number): Markup {
   const scale = (WIDTH - LEFT - RIGHT) / Math.max(1, endMs - fromMs);
   const x = (ms: number) => LEFT + Math.max(0, ms - fromMs) * scale;
   const height = AXIS + rows.length * ROW;
-  const marks = Array.from({ length: MARKS + 1 }, (_, i) => firstMs + ((endMs - firstMs) * i) / MARKS);
+  const step = evenStep(endMs - firstMs, MARKS_MAX);
+  const marks = Array.from({ length: Math.floor((endMs - firstMs) / step) + 1 }, (_, i) => firstMs + i * step);
   return html`<svg class="lane" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="Timeline of ${rows.length} events; the list below holds the same times">
 ${marks.map(
   (ms) => html`<line class="axis" x1="${x(ms).toFixed(1)}" x2="${x(ms).toFixed(1)}" y1="${AXIS - 4}" y2="${height}"/>

@@ -68,17 +68,25 @@ async function showLanes(c: PageContext): Promise<Response> {
     title: "Lanes",
     entry: "/lanes",
     aside: pauseButton,
-    scripts: ["lanes.js"],
+    scripts: ["lanes-time.js", "lanes-zoom.js", "lanes.js"],
     content: html`<p class="dim">Each row is an account, each bar an event. Accounts run side by side; within a row no two bars ever overlap.</p>
 <form class="filters">
 <label>Accounts ${choiceOf("lanes", LANES, lanes, String)}</label>
 <label>Time ${choiceOf("seconds", WINDOWS, seconds, windowLabel)}</label>
-<button>Show</button> <span class="dim" id="lanes-count" role="status"></span>
+<button>Show</button>
+<span class="actions" role="group" aria-label="Zoom"><button type="button" id="zoom-in" title="Zoom in (+)" aria-label="Zoom in">+</button><button type="button" id="zoom-out" title="Zoom out (-)" aria-label="Zoom out">−</button><button type="button" id="zoom-all" title="Show all of the time (0)">All</button></span>
+<span class="dim" id="lanes-count" role="status"></span>
 </form>
-<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="way"></i>being handled</span><span><i class="way retrying"></i>waits for its next attempt</span><span><i class="way blocked"></i>blocked</span><span><i class="dead"></i>dead letter</span></div>
+<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="way"></i>being handled</span><span><i class="way retrying"></i>waits for its next attempt</span><span><i class="way blocked"></i>blocked</span><span><i class="dead"></i>dead letter</span><span><i class="again"></i>more than one attempt</span></div>
+<p class="card" id="lanes-empty" hidden>${emptyText(seconds)}</p>
 <div class="card picture" id="lanes" tabindex="0" data-source="${c.get("basePath")}/lanes/data?lanes=${lanes}&seconds=${seconds}" data-seconds="${seconds}" data-account="${c.get("basePath")}/accounts/"><canvas role="img" aria-label="Accounts as rows of bars over time"></canvas></div>
-<p id="lanes-hint" class="dim" role="status">Point at a bar to see its event; a click opens its account. Every account is also on the page <a href="${c.get("basePath")}/accounts">Accounts</a>.</p>`,
+<p id="lanes-hint" class="dim" role="status">Point at a bar to see its event; a click opens its account. Pull over a stretch of time to zoom in, or use the keys + - 0 ← →. Every account is also on the page <a href="${c.get("basePath")}/accounts">Accounts</a>.</p>`,
   });
+}
+
+function emptyText(seconds: number): string {
+  if (seconds === 0) return "There is no event yet. POST some to /v1/events.";
+  return `No account was busy in the ${windowLabel(seconds)}. Choose a longer time.`;
 }
 
 function windowLabel(seconds: number): string {

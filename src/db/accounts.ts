@@ -50,6 +50,8 @@ export async function listAccounts(
   const order = byPending ? "a.processed_seq - a.last_seq, a.id" : "a.id";
   const wanted = prefixes.map(bind).map(beginsWith);
   if (states.length > 0) wanted.push(`${SHOWN_STATE} = any (${bind(states)}::text[])`);
+  // Few are paused: their index serves.
+  if (states.length > 0 && states.every((state) => state === "paused")) wanted.push("a.paused_at is not null");
   if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
   if (byPending) wanted.push("a.last_seq > a.processed_seq");
   if (after !== null) {

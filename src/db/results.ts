@@ -60,3 +60,27 @@ export async function readRunSummary(database: Database): Promise<RunSummary> {
   if (rows[0] === undefined) throw new Error("inturn.run_summary has no row");
   return rows[0];
 }
+
+/** How many events there are: counted up to a number, and from there on as many as the planner believes. */
+export async function readSize(
+  database: Database,
+  countedMax: number,
+): Promise<{ events: number; isCounted: boolean }> {
+  const { rows } = await database.query<{ counted: number; believed: number }>(
+    `select (select count(*) from (select from inturn.events limit $1::bigint + 1) as e) as counted,
+       (select greatest(reltuples, 0)::bigint from pg_class where oid = 'inturn.events'::regclass) as believed`,
+    [countedMax],
+  );
+  const { counted = 0, believed = 0 } = rows[0] ?? {};
+  return counted <= countedMax
+    ? { events: counted, isCounted: true }
+    : { events: Math.max(counted, believed), isCounted: false };
+}
+
+/** For how many seconds events kept coming in, from the first to the last; null when there is none. */
+export async function readReceivingSeconds(database: Database): Promise<number | null> {
+  const { rows } = await database.query<{ seconds: number | null }>(
+    "select extract(epoch from max(e.received_at) - min(e.received_at))::double precision as seconds from inturn.events as e",
+  );
+  return rows[0]?.seconds ?? null;
+}

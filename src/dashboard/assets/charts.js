@@ -57,7 +57,10 @@
         series: [
           {
             label: "time",
-            value: (_plot, second) => (second === null ? "–" : timeOf(second)),
+            value: (shownPlot, second) => {
+              const shown = second ?? shownPlot.data[0].at(-1);
+              return shown === undefined ? "no reading yet" : timeOf(shown);
+            },
           },
           ...series.map(({ label, color, dash }) => ({
             label,
@@ -65,7 +68,11 @@
             width: 2,
             dash,
             points: { show: false },
-            value: (_plot, value) => (value === null || value === undefined ? "–" : short(value)),
+            // Where nobody points at the chart, the last reading.
+            value: (shownPlot, value, column, index) => {
+              const shown = index === null ? shownPlot.data[column].at(-1) : value;
+              return shown === null || shown === undefined ? "none" : short(shown);
+            },
           })),
         ],
       },

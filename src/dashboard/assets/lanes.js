@@ -10,8 +10,13 @@
   const ROW = { least: 4, most: 18 };
   const LABELS_FROM = 12;
   const POLL_MS = 1_000;
+  const { piecesOf, layOut, marksOf, lengthOf } = globalThis.inturnTime;
+  const isEverything = holder.dataset.seconds === "0";
+  const empty = document.querySelector("#lanes-empty");
   let data = { nowMs: Date.now(), lanes: [] };
-  let view = { fromMs: 0, toMs: 1, row: ROW.most, left: 8, width: 0 };
+  let view = { fromMs: 0, toMs: 1, row: ROW.most, left: 8, width: 0, time: layOut([{ fromMs: 0, toMs: 1 }], 8, 1) };
+  /** The stretch of time that was chosen, or null. */
+  let zoom = null;
 
   const colors = () => {
     const style = getComputedStyle(document.documentElement);
@@ -35,41 +40,79 @@
     return found;
   };
 
-  const span = () => {
-    const seconds = Number(holder.dataset.seconds);
+  /** What is drawn without a zoom: the last seconds, or from the first event to the last thing that happened. */
+  const whole = () => {
+    if (!isEverything) return { fromMs: data.nowMs - Number(holder.dataset.seconds) * 1_000, toMs: data.nowMs };
     const bars = data.lanes.flatMap(({ bars: own }) => own);
-    const open = data.lanes.some(({ state }) => state === "running");
-    const last = Math.max(0, ...bars.map(([, received, started, settled]) => settled ?? started ?? received));
-    const toMs = open ? data.nowMs : seconds === 0 ? last : data.nowMs;
-    if (seconds > 0) return { fromMs: toMs - seconds * 1_000, toMs };
+    const isOpen = bars.some(([, , , settled]) => settled === null);
+    const last = bars.reduce((most, [, , , settled]) => Math.max(most, settled ?? 0), 0);
+    const toMs = isOpen || bars.length === 0 ? data.nowMs : last;
     const first = bars.reduce((least, [, received]) => Math.min(least, received), toMs);
     return { fromMs: first, toMs: Math.max(toMs, first + 1_000) };
   };
 
-  const x = (ms) => view.left + ((ms - view.fromMs) / (view.toMs - view.fromMs)) * view.width;
+  /** The times in which something happened. Waiting is none. */
+  const busySpans = ({ fromMs, toMs }) => {
+    const spans = [[toMs, toMs]];
+    for (const { bars, state } of data.lanes) {
+      for (const [, received, started, settled] of bars) {
+        const endMs = settled ?? (state === "running" ? data.nowMs : started);
+        for (const span of [[received, received], started === null ? null : [started, endMs]]) {
+          if (span !== null && span[1] >= fromMs && span[0] <= toMs) spans.push(span);
+        }
+      }
+    }
+    return spans;
+  };
+
+  const drawLine = (x, height, dash = []) => {
+    draw2d.setLineDash(dash);
+    draw2d.beginPath();
+    draw2d.moveTo(Math.round(x) + 0.5, AXIS - 6);
+    draw2d.lineTo(Math.round(x) + 0.5, height);
+    draw2d.stroke();
+    draw2d.setLineDash([]);
+  };
 
   const drawAxis = (color, height) => {
-    const seconds = (view.toMs - view.fromMs) / 1_000;
-    const step =
-      [1, 2, 5, 10, 30, 60, 120, 300, 600, 3_600, 21_600, 86_400].find((s) => seconds / s <= 12) ?? seconds / 10;
-    draw2d.fillStyle = color.dim;
-    draw2d.strokeStyle = color.line;
     draw2d.textAlign = "center";
-    for (let second = 0; second <= seconds; second += step) {
-      const at = Math.round(x(view.fromMs + second * 1_000)) + 0.5;
-      draw2d.beginPath();
-      draw2d.moveTo(at, AXIS - 6);
-      draw2d.lineTo(at, height);
-      draw2d.stroke();
-      draw2d.fillText(`${Math.round(second)} s`, Math.max(at, 14), 14);
-    }
+    let free = 0;
+    const { pieces, perMs } = view.time;
+    pieces.forEach((piece, i) => {
+      draw2d.fillStyle = color.dim;
+      draw2d.strokeStyle = color.line;
+      for (const { ms, label } of marksOf(piece, perMs, data.nowMs)) {
+        const at = view.time.x(ms);
+        drawLine(at, height);
+        const half = draw2d.measureText(label).width / 2;
+        if (at - half < free || at + half > view.left + view.width - 30) continue;
+        draw2d.fillText(label, at, 14);
+        free = at + half + 8;
+      }
+      const next = pieces[i + 1];
+      if (next === undefined) return;
+      draw2d.fillStyle = color.line;
+      draw2d.fillRect(piece.to, AXIS - 6, next.from - piece.to, height);
+      draw2d.fillStyle = color.dim;
+      draw2d.fillText(lengthOf(next.fromMs - piece.toMs), (piece.to + next.from) / 2, AXIS + 6);
+    });
+  };
+
+  const drawNow = (color, height) => {
+    if (data.nowMs > view.toMs + 1) return;
+    draw2d.strokeStyle = color.dim;
+    draw2d.fillStyle = color.dim;
+    const at = view.time.x(data.nowMs);
+    drawLine(at - 1, height, [4, 3]);
+    draw2d.textAlign = "right";
+    draw2d.fillText("now", at, 14);
   };
 
   const drawRect = (fromMs, toMs, middle, tall) => {
-    if (x(toMs) < view.left) return;
-    const from = Math.max(view.left, x(fromMs));
+    if (toMs < view.fromMs || fromMs > view.toMs) return;
     const gap = view.row > 6 ? 1 : 0.5;
-    draw2d.fillRect(from, middle - tall / 2, Math.max(1, x(toMs) - from - gap), tall);
+    const [from, to] = [view.time.x(fromMs), view.time.x(toMs)];
+    draw2d.fillRect(from, middle - tall / 2, Math.max(1, to - from - gap), tall);
   };
   const thickness = () => Math.max(2, view.row - (view.row > 6 ? 4 : 1));
 
@@ -86,11 +129,14 @@
     draw2d.fillStyle = color.paper;
     drawRect(started, data.nowMs, middle, thickness() - 4);
   };
-  const drawRun = (color, top, [, , started, settled, , outcome], state) => {
+  const drawRun = (color, top, [, , started, settled, attempts, outcome], state) => {
     if (started === null) return;
     if (settled === null) return drawHead(color, top, started, state);
     draw2d.fillStyle = outcome === "dead" ? color.dead : color.run;
     drawRect(started, settled, top + view.row / 2, thickness());
+    if (attempts < 2) return;
+    draw2d.fillStyle = color.head;
+    drawRect(started, settled, top + view.row - 2, 2);
   };
 
   const draw = () => {
@@ -99,7 +145,11 @@
     const row = Math.min(ROW.most, Math.max(ROW.least, Math.floor(room / count)));
     const wide = holder.clientWidth;
     const left = row >= LABELS_FROM ? Math.min(180, wide / 3) : 8;
-    view = { ...span(), row, left, width: wide - left - 12 };
+    const window = zoom ?? whole();
+    const width = wide - left - 12;
+    // Where the picture moves with the clock, a cut would move as well.
+    const pieces = isEverything ? piecesOf(busySpans(window), window.fromMs, window.toMs) : [window];
+    view = { ...window, row, left, width, time: layOut(pieces, left, width) };
     const height = AXIS + row * count + 6;
     const ratio = devicePixelRatio || 1;
     canvas.width = wide * ratio;
@@ -120,12 +170,17 @@
       for (const bar of bars) drawWait(color, top, bar);
       for (const bar of bars) drawRun(color, top, bar, state);
     });
+    drawNow(color, height);
+    empty.hidden = data.lanes.length > 0;
+    const [from, to] = [view.fromMs, view.toMs].map((ms) => new Date(ms).toLocaleString("en-GB"));
+    const cuts = pieces.length === 1 ? "" : `, gaps cut: ${pieces.length - 1}`;
+    canvas.ariaLabel = `Accounts as rows of bars, ${lengthOf(view.toMs - view.fromMs)} from ${from} to ${to}${cuts}`;
   };
 
   const at = ({ offsetX, offsetY }) => {
     const lane = data.lanes[Math.floor((offsetY - AXIS) / view.row)];
-    const ms = view.fromMs + ((offsetX - view.left) / view.width) * (view.toMs - view.fromMs);
-    const slack = (view.toMs - view.fromMs) / view.width;
+    const ms = view.time.ms(offsetX);
+    const slack = 1 / view.time.perMs;
     const bar = lane?.bars.find(
       ([, , started, settled]) => started !== null && started - slack <= ms && ms <= (settled ?? data.nowMs) + slack,
     );
@@ -141,9 +196,20 @@
       hint.textContent = `${lane.accountId}, seq ${seq}: ${outcome ?? lane.state}, waited ${started - received} ms, ran ${(settled ?? data.nowMs) - started} ms, attempts ${attempts}`;
     }
   });
-  canvas.addEventListener("click", (event) => {
-    const { lane } = at(event);
-    if (lane !== undefined) location.href = holder.dataset.account + encodeURIComponent(lane.accountId);
+
+  globalThis.inturnZoom({
+    canvas,
+    holder,
+    shown: () => view,
+    whole,
+    show(stretch) {
+      zoom = stretch;
+      draw();
+    },
+    open(event) {
+      const { lane } = at(event);
+      if (lane !== undefined) location.href = holder.dataset.account + encodeURIComponent(lane.accountId);
+    },
   });
 
   const isPaused = () => document.querySelector("#pause")?.getAttribute("aria-pressed") === "true";
