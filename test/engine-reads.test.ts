@@ -13,6 +13,7 @@ import type { Database } from "../src/db/pool.ts";
 import { readProcessedSeqs } from "../src/db/progress.ts";
 import { pruneStep } from "../src/db/prune.ts";
 import { reconcileOnce } from "../src/db/reconcile.ts";
+import { findAccountsInDisorder } from "../src/db/results.ts";
 import { settleEvents } from "../src/db/settle.ts";
 import { recordStarts } from "../src/db/start.ts";
 import { type DueLook, type DueMark, FIRST_DUE, wakeLost } from "../src/db/wake-ups.ts";
@@ -175,6 +176,13 @@ test(
         3 * batch,
         0,
       ],
+      "list paused accounts": [
+        (d) => listAccounts(d, { states: ["paused"], prefixes: [], sort: "id", after: null, limit: BATCH }),
+        2 * batch,
+        3 * batch,
+        0,
+      ],
+      "check the order of a page": [(d) => findAccountsInDisorder(d, named("idle")), 3 * batch, 4 * batch, 0],
       "list events": [
         async (d) => {
           await findPage(d, { accountId: "long", afterSeq: 5_000, limit: BATCH });

@@ -38,6 +38,9 @@ export const SHOWN_STATE = "case when a.paused_at is not null and a.state <> 'ru
 const neverIdle = (states: readonly string[]) =>
   states.length > 0 && !states.includes("idle") && !states.includes("paused");
 
+/** Whether nothing but paused accounts is wanted: they are few and have an index. */
+const onlyPaused = (states: readonly string[]) => states.length > 0 && states.every((state) => state === "paused");
+
 /** A page of accounts after this position. */
 export async function listAccounts(
   database: Database,
@@ -49,9 +52,8 @@ export async function listAccounts(
   const byPending = sort === "pending";
   const order = byPending ? "a.processed_seq - a.last_seq, a.id" : "a.id";
   const wanted = prefixes.map(bind).map(beginsWith);
-  if (states.length > 0) wanted.push(`${SHOWN_STATE} = any (${bind(states)}::text[])`);
-  // Few are paused: their index serves.
-  if (states.length > 0 && states.every((state) => state === "paused")) wanted.push("a.paused_at is not null");
+  if (onlyPaused(states)) wanted.push("a.paused_at is not null", "a.state <> 'running'");
+  else if (states.length > 0) wanted.push(`${SHOWN_STATE} = any (${bind(states)}::text[])`);
   if (byPending || neverIdle(states)) wanted.push("a.state <> 'idle'");
   if (byPending) wanted.push("a.last_seq > a.processed_seq");
   if (after !== null) {

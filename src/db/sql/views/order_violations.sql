@@ -2,6 +2,7 @@
 --   gap                   a seq is missing
 --   overlap               an event started before its predecessor was settled
 --   settled_out_of_order  an event was settled before its predecessor, or the account's count says otherwise
+-- The events are walked once, and asking for one account walks that account only: a condition on `account_id` goes down to them.
 create or replace view inturn.order_violations as
 with steps as (
   select
@@ -12,20 +13,24 @@ with steps as (
   join inturn.accounts as a on a.id = e.account_id and e.seq > a.pruned_seq
   window step as (partition by e.account_id order by e.seq)
 )
-select s.account_id, s.seq, 'gap' as kind, format('the event before it is seq %s', s.previous_seq) as detail
-from steps as s where s.seq <> s.previous_seq + 1
+select s.account_id, s.seq, breach.kind,
+  case breach.kind
+    when 'gap' then format('the event before it is seq %s', s.previous_seq)
+    when 'overlap' then format('started at %s, its predecessor was settled at %s', s.started_at, coalesce(s.previous_processed_at::text, 'no time'))
+    else format('settled at %s, its predecessor at %s', coalesce(s.processed_at::text, 'no time'), coalesce(s.previous_processed_at::text, 'no time'))
+  end as detail
+from steps as s
+cross join lateral (
+  values
+    ('gap', s.seq <> s.previous_seq + 1),
+    ('overlap', s.seq > s.pruned_seq + 1 and s.started_at is not null
+      and (s.previous_processed_at is null or s.started_at < s.previous_processed_at)),
+    ('settled_out_of_order', (s.processed_at is not null) <> (s.seq <= s.processed_seq)
+      or (s.seq > s.pruned_seq + 1 and s.processed_at < s.previous_processed_at))
+) as breach (kind, is_there)
+where breach.is_there
 union all
 select a.id, a.last_seq, 'gap', format('%s of %s events are stored', stored.events, a.last_seq - a.pruned_seq)
 from inturn.accounts as a
 left join lateral (select count(*) as events from inturn.events as e where e.account_id = a.id and e.seq > a.pruned_seq) as stored on true
-where stored.events <> a.last_seq - a.pruned_seq
-union all
-select s.account_id, s.seq, 'overlap', format('started at %s, its predecessor was settled at %s', s.started_at, coalesce(s.previous_processed_at::text, 'no time'))
-from steps as s
-where s.seq > s.pruned_seq + 1 and s.started_at is not null and (s.previous_processed_at is null or s.started_at < s.previous_processed_at)
-union all
-select s.account_id, s.seq, 'settled_out_of_order',
-  format('settled at %s, its predecessor at %s', coalesce(s.processed_at::text, 'no time'), coalesce(s.previous_processed_at::text, 'no time'))
-from steps as s
-where (s.processed_at is not null) <> (s.seq <= s.processed_seq)
-  or (s.seq > s.pruned_seq + 1 and s.processed_at < s.previous_processed_at);
+where stored.events <> a.last_seq - a.pruned_seq;

@@ -1,0 +1,836 @@
+-- Assembled from src/db/sql/ by tools/assemble-sql.ts: change the files there, then run "npm run assemble".
+
+-- A function may be made before what it uses.
+set local check_function_bodies = off;
+--> statement-breakpoint
+-- storage.sql
+
+-- How the tables are stored.
+
+-- Accounts are updated about once an event: room in the page keeps those updates HOT, so that indexes are not written.
+alter table inturn.accounts set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- An event is updated once, when it is settled.
+alter table inturn.events set (fillfactor = 80);
+--> statement-breakpoint
+-- append/append_answer.sql
+
+-- What became of one event: its seq, or, when its request was refused, no seq; the event that was refused says why.
+--
+-- PostgreSQL has no "create or replace type": a release that changes it drops it first, with the functions that return it.
+do $$
+begin
+  if to_regtype('inturn.append_answer') is null then
+    create type inturn.append_answer as (account_id text, seq bigint, duplicate boolean, refusal text, current_seq bigint);
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- append/append_event.sql
+
+-- Appends one event and returns its seq. See append_events.
+create or replace function inturn.append_event(
+  account_id text,
+  data json,
+  type text default null,
+  event_id text default null
+)
+returns table (seq bigint, duplicate boolean)
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.seq, a.duplicate
+  from inturn.append_events(array[account_id], array[data], array[type], array[event_id]) as a
+$$;
+--> statement-breakpoint
+-- append/append_events.sql
+
+-- Appends many events: all of them or none, in array order, each account's after those it already has.
+-- Returns one row per event, in array order. An event id that its account already has is not stored again: the row
+-- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation.
+--
+-- Anybody who may use the schema may call it, inside a transaction of their own: the events exist when that commits.
+create or replace function inturn.append_events(
+  account_ids text[],
+  data json[],
+  types text[] default null,
+  event_ids text[] default null,
+  occurred_at timestamptz[] default null
+)
+returns table (account_id text, seq bigint, duplicate boolean)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  answer inturn.append_answer;
+  events constant integer := cardinality(account_ids);
+begin
+  if events is distinct from cardinality(append_events.data)
+    or cardinality(types) <> events or cardinality(event_ids) <> events or cardinality(append_events.occurred_at) <> events
+  then
+    raise invalid_parameter_value using
+      message = 'append_events: the arrays differ in length',
+      hint = 'Give each array one element per event, or null for an array that no event needs.';
+  end if;
+  -- The elements in their order, numbered from 1, whatever the subscripts were.
+  account_ids := array(select e from unnest(account_ids) as e);
+  data := array(select e from unnest(append_events.data) as e);
+  types := case when types is not null then array(select e from unnest(types) as e) end;
+  event_ids := case when event_ids is not null then array(select e from unnest(event_ids) as e) end;
+  occurred_at := case when append_events.occurred_at is not null then array(select e from unnest(append_events.occurred_at) as e) end;
+  perform inturn.lock_accounts(account_ids);
+  for answer in
+    select * from inturn.append_locked(account_ids, append_events.data, types, event_ids, append_events.occurred_at, null, null, null)
+  loop
+    if answer.refusal is not null then
+      raise unique_violation using
+        message = format('an event id of account %L belongs to an event with other content', answer.account_id),
+        constraint = 'events_event_id',
+        hint = 'Give every event an id of its own; nothing was stored.';
+    end if;
+    account_id := answer.account_id;
+    seq := answer.seq;
+    duplicate := answer.duplicate;
+    return next;
+  end loop;
+end
+$$;
+--> statement-breakpoint
+-- append/append_locked.sql
+
+-- Appends the events of one request to accounts that are locked: all of them, or none. One answer per event, in their order.
+-- An event id that its account already has is not stored again: the answer names the seq of the first copy.
+--
+-- An account that was idle is woken. A paused account is woken by resume; an account that is running without pending events
+-- is checked for new ones by its worker.
+--
+-- Refused, each with the account's last seq:
+--   event_id_reused  the id belongs to an event with other content
+--   seq_unexpected   the event would not get the seq that its sender expects
+--   account_full     the account would have more than `pending_max` pending events
+create or replace function inturn.append_locked(
+  account_ids text[],
+  data json[],
+  types text[],
+  event_ids text[],
+  occurred_at timestamptz[],
+  metadata json[],
+  expected_seqs bigint[],
+  pending_max bigint
+)
+returns setof inturn.append_answer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  arrived_at timestamptz := clock_timestamp();
+begin
+  -- The account rows are ours until commit, so their counters can be read like constants. Every join is an index look-up.
+  return query
+  with incoming as (
+    select i.*, a.last_seq, a.processed_seq, a.state = 'idle' as is_idle, known.seq as known_seq,
+      first_value(i.position) over same_id as first_position,
+      known.seq is null and (i.event_id is null or first_value(i.position) over same_id = i.position) as fresh,
+      case when known.seq is not null then
+        inturn.is_same_event(i.type, i.data, i.occurred_at, known.type, known.data, known.occurred_at)
+      end as same_as_known
+    from unnest(
+        account_ids, append_locked.data, types, event_ids, append_locked.occurred_at, append_locked.metadata, expected_seqs
+      ) with ordinality as i (account_id, data, type, event_id, occurred_at, metadata, expected_seq, position)
+    join inturn.accounts as a on a.id = i.account_id
+    left join inturn.events as known on known.account_id = i.account_id and known.event_id = i.event_id
+    window same_id as (partition by i.account_id, i.event_id order by i.position)
+  ), placed as materialized (
+    select i.*, i.last_seq + count(*) filter (where i.fresh) over (partition by i.account_id order by i.position) as next_seq
+    from incoming as i
+  ), judged as materialized (
+    select p.*, case
+      when not p.fresh and not coalesce(p.same_as_known, inturn.is_same_event(
+        p.type, p.data, p.occurred_at,
+        types[p.first_position], append_locked.data[p.first_position], append_locked.occurred_at[p.first_position]
+      )) then 'event_id_reused'
+      when p.fresh and p.expected_seq <> p.next_seq then 'seq_unexpected'
+      when p.fresh and p.next_seq - p.processed_seq > pending_max then 'account_full'
+    end as refusal
+    from placed as p
+  ), verdict as materialized (
+    select exists (select from judged as j where j.refusal is not null) as refused
+  ), stored as (
+    insert into inturn.events (account_id, seq, event_id, type, data, metadata, occurred_at, received_at, bytes)
+    select j.account_id, j.next_seq, j.event_id, j.type, j.data, j.metadata, j.occurred_at, arrived_at,
+      octet_length(j.data::text) + coalesce(octet_length(j.metadata::text), 0)
+    from judged as j where j.fresh and not (select v.refused from verdict as v)
+  ), grown as (
+    update inturn.accounts as a
+    set last_seq = f.next_seq,
+      state = case a.state when 'idle' then 'scheduled' else a.state end,
+      state_since = case a.state when 'idle' then arrived_at else a.state_since end
+    from (
+      select j.account_id, bool_or(j.is_idle) as was_idle, max(j.next_seq) as next_seq
+      from judged as j where j.fresh and not (select v.refused from verdict as v) group by j.account_id
+    ) as f
+    where a.id = f.account_id
+    returning a.id, a.epoch, f.was_idle and inturn.waits(a.state, a.paused_at) as wakes
+  ), woken as materialized (
+    select inturn.wake(array_agg(g.id), array_agg(g.epoch)) from grown as g where g.wakes having count(*) > 0
+  )
+  select j.account_id,
+    case when not v.refused then
+      coalesce(j.known_seq, case when j.fresh then j.next_seq else min(j.next_seq) over (partition by j.account_id, j.event_id) end)
+    end,
+    not j.fresh,
+    j.refusal,
+    j.last_seq
+  from judged as j cross join verdict as v left join woken on true
+  order by j.position;
+end
+$$;
+--> statement-breakpoint
+-- append/append_requests.sql
+
+-- Appends the events of many HTTP requests in one transaction, one request after the other; `sizes` says how many events
+-- each request has. A refused request stores nothing, and the others are stored as if it had not been sent.
+--
+-- Plans are pinned to index look-ups: a plan made while the tables were empty would scan them when they are full.
+create or replace function inturn.append_requests(
+  account_ids text[],
+  data json[],
+  types text[],
+  event_ids text[],
+  occurred_at timestamptz[],
+  metadata json[],
+  expected_seqs bigint[],
+  sizes integer[],
+  pending_max bigint
+)
+returns setof inturn.append_answer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+  answer inturn.append_answer;
+  size integer;
+  first integer := 1;
+begin
+  perform inturn.lock_accounts(account_ids);
+  -- First all of them as one request: when that is not refused, none of them would be refused alone.
+  for answer in
+    select * from inturn.append_locked(account_ids, data, types, event_ids, occurred_at, metadata, expected_seqs, pending_max)
+  loop
+    exit when answer.seq is null;
+    return next answer;
+  end loop;
+  if answer.seq is not null or cardinality(account_ids) = 0 then
+    return;
+  end if;
+  foreach size in array sizes loop
+    return query select * from inturn.append_locked(
+      account_ids[first:first + size - 1], data[first:first + size - 1], types[first:first + size - 1],
+      event_ids[first:first + size - 1], occurred_at[first:first + size - 1], metadata[first:first + size - 1],
+      expected_seqs[first:first + size - 1], pending_max
+    );
+    first := first + size;
+  end loop;
+end
+$$;
+--> statement-breakpoint
+-- append/check_account_id.sql
+
+-- Returns the id of a new account, or refuses it. "." and ".." cannot be a part of a URL's path, and control characters do not
+-- look like what they are. Old accounts are not checked again: every append would pay for it.
+create or replace function inturn.check_account_id(id text) returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if id in ('.', '..') or char_length(id) not between 1 and 250 or id ~ '[\u0001-\u001f\u007f-\u009f]' then
+    raise invalid_parameter_value using
+      message = format('%L cannot be the id of an account', left(id, 60)),
+      hint = 'An id has 1 to 250 characters, no control characters, and is not "." or "..".';
+  end if;
+  return id;
+end
+$$;
+--> statement-breakpoint
+-- append/is_same_event.sql
+
+-- Whether two events with the same id are the same event. White space in the data and the order of its keys do not count.
+create or replace function inturn.is_same_event(
+  type text, data json, occurred_at timestamptz, other_type text, other_data json, other_occurred_at timestamptz
+)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select type is not distinct from other_type and occurred_at is not distinct from other_occurred_at
+    and case when data::text = other_data::text then true else data::jsonb = other_data::jsonb end
+$$;
+--> statement-breakpoint
+-- append/lock_accounts.sql
+
+-- Makes the accounts that are not there yet, and locks them all in id order, so calls from many connections wait for each
+-- other and never deadlock.
+create or replace function inturn.lock_accounts(account_ids text[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into inturn.accounts (id)
+  select inturn.check_account_id(fresh.id) collate "C"
+  from (
+    select distinct wanted.id from unnest(account_ids) as wanted (id)
+    where not exists (select from inturn.accounts as a where a.id = wanted.id)
+  ) as fresh
+  order by 1
+  on conflict do nothing;
+
+  perform from inturn.accounts as a where a.id = any (account_ids) order by a.id for update;
+end
+$$;
+--> statement-breakpoint
+-- operate/lock_account.sql
+
+-- Locks an account's row for a verb. Every verb does so first.
+--
+-- The SQLSTATEs of all verbs: IT001 no such account, IT002 an event is being handled, IT003 no event is pending,
+-- IT004 not a dead letter, IT005 later events were handled already, IT006 no settled event has this seq,
+-- IT007 too many events to replay.
+create or replace function inturn.lock_account(account_id text) returns inturn.accounts
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  account inturn.accounts;
+begin
+  select * into account from inturn.accounts as a where a.id = account_id for update;
+  if not found then
+    raise exception using errcode = 'IT001', message = format('there is no account %L: it never had an event', account_id);
+  end if;
+  return account;
+end
+$$;
+--> statement-breakpoint
+-- operate/pause.sql
+
+-- Pauses an account: no worker claims it until it is resumed, whatever its state. When the answer says `running`, a worker
+-- is handling the event with this seq: that attempt ends, and no event starts after it.
+create or replace function inturn.pause(account_id text, why text default null, who text default session_user)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  account inturn.accounts := inturn.lock_account(pause.account_id);
+begin
+  update inturn.accounts as a set paused_at = coalesce(a.paused_at, clock_timestamp()) where a.id = account.id;
+  perform inturn.record_operation('pause', account.id, account.processed_seq + 1, who, why);
+  return query select case account.state when 'running' then 'running' else 'paused' end, account.processed_seq + 1;
+end
+$$;
+--> statement-breakpoint
+-- operate/record_operation.sql
+
+-- Records a verb that was carried out.
+create or replace function inturn.record_operation(verb text, account_id text, seq bigint, who text, why text) returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into inturn.operations (verb, account_id, seq, who, why)
+  values (verb, account_id, seq, left(coalesce(who, session_user), 200), left(why, 2000))
+$$;
+--> statement-breakpoint
+-- operate/redrive.sql
+
+-- Hands a dead letter out again: at its own seq, while every event after it is still pending and none was started.
+-- Later only `force` does it, by appending a copy at the end; `seq` is the seq of the copy.
+create or replace function inturn.redrive(
+  account_id text,
+  dead_seq bigint,
+  force boolean default false,
+  why text default null,
+  who text default session_user
+)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  account inturn.accounts := inturn.lock_account(redrive.account_id);
+  letter inturn.events;
+begin
+  select * into letter from inturn.events as e
+  where e.account_id = account.id and e.seq = dead_seq and e.outcome = 'dead';
+  if not found then
+    raise exception using errcode = 'IT004', message = format('event %s of account %L is no dead letter', dead_seq, account.id);
+  end if;
+  perform inturn.record_operation('redrive', account.id, letter.seq, who, why);
+  account.dead := account.dead - 1;
+  if account.processed_seq = letter.seq and account.state in ('idle', 'scheduled') and account.head_attempts = 0 then
+    account.processed_seq := letter.seq - 1;
+    update inturn.accounts as a set pruned_seq = least(a.pruned_seq, account.processed_seq) where a.id = account.id;
+    update inturn.events as e
+    set outcome = null, processed_at = null, started_at = null, duration_ms = null, error = null
+    where e.account_id = account.id and e.seq = letter.seq;
+    return query select inturn.reschedule(account, letter.attempts), letter.seq;
+    return;
+  end if;
+  if not force then
+    raise exception using errcode = 'IT005',
+      message = format('events after seq %s of account %L were handled or started already', letter.seq, account.id),
+      hint = 'Redrive it with force: a copy is appended at the end of the account.';
+  end if;
+  account.last_seq := account.last_seq + 1;
+  account.skipped := account.skipped + 1;
+  insert into inturn.events (account_id, seq, type, data, metadata, occurred_at, received_at, bytes)
+  values (
+    account.id, account.last_seq, letter.type, letter.data, letter.metadata, letter.occurred_at, clock_timestamp(), letter.bytes
+  );
+  update inturn.events as e set outcome = 'skipped', error = format('redriven as seq %s', account.last_seq)
+  where e.account_id = account.id and e.seq = letter.seq;
+  update inturn.accounts as a
+  set last_seq = account.last_seq, dead = account.dead, skipped = account.skipped
+  where a.id = account.id and account.state <> 'idle';
+  return query select case account.state when 'idle' then inturn.reschedule(account) else account.state end, account.last_seq;
+end
+$$;
+--> statement-breakpoint
+-- operate/refuse_idle.sql
+
+-- Refuses a verb that needs a pending event.
+create or replace function inturn.refuse_idle(account inturn.accounts) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if account.processed_seq = account.last_seq then
+    raise exception using errcode = 'IT003', message = format('no event of account %L is pending', account.id);
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- operate/refuse_running.sql
+
+-- Refuses a verb that must not run while an event is being handled.
+create or replace function inturn.refuse_running(account inturn.accounts) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if account.state = 'running' then
+    raise exception using errcode = 'IT002',
+      message = format('event %s of account %L is being handled', account.processed_seq + 1, account.id),
+      hint = 'Pause the account: it rests once this event is settled or has failed. Then try again.';
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- operate/replay.sql
+
+-- Handles again every event from this seq on, in order, whatever its outcome was. Events that are no longer kept cannot be
+-- replayed.
+create or replace function inturn.replay(account_id text, from_seq bigint, why text default null, who text default session_user)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  -- One transaction rewrites all of them and locks the account as long.
+  events_max constant bigint := 100000;
+  account inturn.accounts := inturn.lock_account(replay.account_id);
+begin
+  perform inturn.refuse_running(account);
+  if from_seq is null or from_seq <= account.pruned_seq or from_seq > account.processed_seq then
+    raise exception using errcode = 'IT006', message = format('account %L has no settled event %s', account.id, from_seq),
+      hint = format('Its settled events that are still kept are %s to %s.', account.pruned_seq + 1, account.processed_seq);
+  end if;
+  if account.processed_seq - from_seq >= events_max then
+    raise exception using errcode = 'IT007',
+      message = format('%s events would be replayed, %s at once are the most', account.processed_seq - from_seq + 1, events_max);
+  end if;
+  select account.dead - count(*) filter (where e.outcome = 'dead'), account.skipped - count(*) filter (where e.outcome = 'skipped')
+  into account.dead, account.skipped
+  from inturn.events as e where e.account_id = account.id and e.seq between from_seq and account.processed_seq;
+  update inturn.events as e
+  set outcome = null, processed_at = null, started_at = null, duration_ms = null, attempts = 0, error = null
+  where e.account_id = account.id and e.seq between from_seq and account.processed_seq;
+  account.processed_seq := from_seq - 1;
+  perform inturn.record_operation('replay', account.id, from_seq, who, why);
+  return query select inturn.reschedule(account), from_seq;
+end
+$$;
+--> statement-breakpoint
+-- operate/reschedule.sql
+
+-- Gives an account its next state after a verb: idle when no event is pending, else scheduled with a wake-up. Its head has all
+-- attempts again: `attempts` of them were made before and are forgiven.
+create or replace function inturn.reschedule(account inturn.accounts, attempts integer default 0) returns text
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  next_state text := case when account.processed_seq = account.last_seq then 'idle' else 'scheduled' end;
+begin
+  update inturn.accounts as a
+  set last_seq = account.last_seq, processed_seq = account.processed_seq, dead = account.dead, skipped = account.skipped,
+    state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
+    head_attempts = attempts, attempts_forgiven = attempts, head_error = null
+  where a.id = account.id;
+  if inturn.waits(next_state, account.paused_at) then
+    perform inturn.wake(array[account.id], array[account.epoch]);
+  end if;
+  return case when account.paused_at is null then next_state else 'paused' end;
+end
+$$;
+--> statement-breakpoint
+-- operate/resume.sql
+
+-- Ends a pause: the account goes on in the state it had.
+create or replace function inturn.resume(account_id text, why text default null, who text default session_user)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  account inturn.accounts := inturn.lock_account(resume.account_id);
+begin
+  update inturn.accounts as a set paused_at = null where a.id = account.id;
+  if account.paused_at is not null and inturn.waits(account.state, null) then
+    perform inturn.wake(array[account.id], array[account.epoch], array[account.next_attempt_at]);
+  end if;
+  perform inturn.record_operation('resume', account.id, account.processed_seq + 1, who, why);
+  return query select account.state, account.processed_seq + 1;
+end
+$$;
+--> statement-breakpoint
+-- operate/retry.sql
+
+-- Tries the head again now, without its backoff; if it was blocked, it has all its attempts again.
+create or replace function inturn.retry(account_id text, why text default null, who text default session_user)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  account inturn.accounts := inturn.lock_account(retry.account_id);
+begin
+  perform inturn.refuse_running(account);
+  perform inturn.refuse_idle(account);
+  perform inturn.record_operation('retry', account.id, account.processed_seq + 1, who, why);
+  return query select inturn.reschedule(account, account.head_attempts), account.processed_seq + 1;
+end
+$$;
+--> statement-breakpoint
+-- operate/skip.sql
+
+-- Settles the head as skipped: it is not handled, and the account goes on with the event after it.
+create or replace function inturn.skip(account_id text, why text default null, who text default session_user)
+returns table (state text, seq bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  account inturn.accounts := inturn.lock_account(skip.account_id);
+begin
+  perform inturn.refuse_running(account);
+  perform inturn.refuse_idle(account);
+  account.processed_seq := account.processed_seq + 1;
+  account.skipped := account.skipped + 1;
+  update inturn.events as e
+  set outcome = 'skipped', processed_at = clock_timestamp(), attempts = account.head_attempts, error = account.head_error
+  where e.account_id = account.id and e.seq = account.processed_seq;
+  perform inturn.record_operation('skip', account.id, account.processed_seq, who, why);
+  return query select inturn.reschedule(account), account.processed_seq;
+end
+$$;
+--> statement-breakpoint
+-- recovery/take_over.sql
+
+-- Deletes the workers that are gone and frees their accounts. A worker is gone when its lease has expired, or when its
+-- advisory lock has ended with its process and it has not renewed its lease for `lifeless_ms` either.
+--
+-- Orphaned accounts are searched for only when a worker was found gone, or when `sweeps` says so: the search reads every
+-- running account.
+--
+-- A worker may start and claim an account while that account is being found orphaned. So each account is judged twice: once
+-- to find it, and again after its row is locked, by a statement that begins then and sees every worker that could have
+-- claimed it.
+--
+-- The first takeover is immediate. A head whose workers die again and again may be what kills them: it waits longer each time,
+-- and a different time than other accounts, so that they are handled in between. From the second attempt on, a call of the
+-- handler is recorded before it is made; an attempt without that record is not counted.
+create or replace function inturn.take_over(
+  accounts_max integer,
+  life_lock_class integer,
+  lifeless_ms integer,
+  judges boolean,
+  sweeps boolean,
+  out workers_gone integer,
+  out taken_over integer
+)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  pools text[];
+  orphaned text[];
+begin
+  workers_gone := 0;
+  taken_over := 0;
+  if judges then
+    with life as materialized (
+      select l.objid::bigint as key from pg_locks as l
+      where l.locktype = 'advisory' and l.classid = life_lock_class and l.objsubid = 2 and l.granted
+        and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+    ), gone as (
+      delete from inturn.workers as w
+      where w.lease_expires_at < clock_timestamp()
+        or w.renewed_at < clock_timestamp() - lifeless_ms * interval '1 millisecond'
+          and w.life_key is not null and w.life_key not in (select l.key from life as l)
+      returning w.graphile_pool
+    )
+    select count(*), array_agg(g.graphile_pool) filter (where g.graphile_pool is not null) into workers_gone, pools from gone as g;
+    -- Frees the jobs that graphile-worker had locked for them; by itself it would wait for four hours.
+    if cardinality(pools) > 0 then
+      perform graphile_worker.force_unlock_workers(pools);
+    end if;
+  end if;
+  if workers_gone = 0 and not sweeps then
+    return;
+  end if;
+
+  -- Two steps, first found, then locked in id order: in one step the planner may read all accounts in the order of their ids.
+  orphaned := array(
+    select a.id from inturn.accounts as a
+    where a.state = 'running' and not exists (select from inturn.workers as w where w.id = a.lease_worker)
+    limit accounts_max
+  );
+  orphaned := array(
+    select a.id from inturn.accounts as a where a.id = any (orphaned) and a.state = 'running' order by a.id for update skip locked
+  );
+  with judged as (
+    select a.id, a.processed_seq < a.last_seq as has_head, a.head_attempts > 1 and a.head_started as failed_again,
+      a.head_attempts - (a.head_attempts > 1 and not a.head_started)::integer as attempts
+    from inturn.accounts as a
+    where a.id = any (orphaned) and a.state = 'running'
+      and not exists (select from inturn.workers as w where w.id = a.lease_worker)
+  ), freed as (
+    update inturn.accounts as a
+    set state = case when not j.has_head then 'idle' when j.failed_again then 'retrying' else 'scheduled' end,
+      next_attempt_at = case when j.has_head and j.failed_again
+        then clock_timestamp() + interval '1 second' * power(2, least(j.attempts - 2, 6)) * (0.5 + random() / 2) end,
+      head_attempts = case when j.has_head then j.attempts else 0 end,
+      head_error = case when j.has_head then 'the worker that handled it is gone' end,
+      state_since = clock_timestamp(), lease_worker = null
+    from judged as j where a.id = j.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  ), woken as materialized (
+    select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+    from freed as f where f.waits having count(*) > 0
+  )
+  select count(*) into taken_over from freed left join woken on true;
+end
+$$;
+--> statement-breakpoint
+-- views/account_results.sql
+
+-- One row per account. The head is the first event that is not settled; every event after it waits for it.
+create or replace view inturn.account_results as
+select
+  a.id as account_id,
+  case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end as state,
+  a.last_seq as events,
+  a.processed_seq - a.dead - a.skipped as processed,
+  a.last_seq - a.processed_seq as pending,
+  a.dead,
+  head.seq as head_seq,
+  case when head.seq is not null then a.head_attempts end as head_attempts,
+  a.head_error,
+  coalesce(first.received_at, a.created_at) as first_received_at,
+  last.processed_at as last_processed_at,
+  extract(epoch from clock_timestamp() - head.received_at)::double precision as oldest_pending_seconds,
+  case when a.state = 'blocked' then a.state_since end as blocked_since
+from inturn.accounts as a
+left join inturn.events as first on first.account_id = a.id and first.seq = 1
+left join inturn.events as last on last.account_id = a.id and last.seq = a.processed_seq
+left join inturn.events as head on head.account_id = a.id and head.seq = a.processed_seq + 1;
+--> statement-breakpoint
+-- views/dead_letters.sql
+
+-- Every dead letter, with the reason.
+create or replace view inturn.dead_letters as
+select e.account_id, e.seq, e.event_id, e.type, e.data, e.received_at, e.processed_at as set_aside_at, e.attempts, e.error
+from inturn.accounts as a
+join inturn.events as e on e.account_id = a.id and e.outcome = 'dead'
+where a.dead > 0;
+--> statement-breakpoint
+-- views/event_results.sql
+
+-- One row per event. `wait_ms` is from received to started, `duration_ms` the handler's own time.
+create or replace view inturn.event_results as
+select
+  e.account_id,
+  e.seq,
+  e.event_id,
+  e.type,
+  e.data,
+  e.received_at,
+  e.started_at,
+  e.processed_at,
+  case when head.is_head then a.head_attempts else e.attempts end as attempts,
+  case
+    when e.outcome is not null then e.outcome
+    when head.is_head and a.state = 'running' then 'processing'
+    when head.is_head and a.state = 'retrying' then 'retrying'
+    else 'pending'
+  end as state,
+  (extract(epoch from e.started_at - e.received_at) * 1000)::double precision as wait_ms,
+  e.duration_ms
+from inturn.events as e
+join inturn.accounts as a on a.id = e.account_id
+cross join lateral (select e.seq = a.processed_seq + 1 as is_head) as head;
+--> statement-breakpoint
+-- views/operator_log.sql
+
+-- Every verb that was carried out: who, when, why.
+create or replace view inturn.operator_log as
+select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why from inturn.operations as o;
+--> statement-breakpoint
+-- views/order_violations.sql
+
+-- Every breach of the order that the stored facts can show. It must be empty.
+--   gap                   a seq is missing
+--   overlap               an event started before its predecessor was settled
+--   settled_out_of_order  an event was settled before its predecessor, or the account's count says otherwise
+-- The events are walked once, and asking for one account walks that account only: a condition on `account_id` goes down to them.
+create or replace view inturn.order_violations as
+with steps as (
+  select
+    e.account_id, e.seq, e.started_at, e.processed_at, a.processed_seq, a.pruned_seq,
+    lag(e.seq, 1, a.pruned_seq) over step as previous_seq,
+    lag(e.processed_at) over step as previous_processed_at
+  from inturn.events as e
+  join inturn.accounts as a on a.id = e.account_id and e.seq > a.pruned_seq
+  window step as (partition by e.account_id order by e.seq)
+)
+select s.account_id, s.seq, breach.kind,
+  case breach.kind
+    when 'gap' then format('the event before it is seq %s', s.previous_seq)
+    when 'overlap' then format('started at %s, its predecessor was settled at %s', s.started_at, coalesce(s.previous_processed_at::text, 'no time'))
+    else format('settled at %s, its predecessor at %s', coalesce(s.processed_at::text, 'no time'), coalesce(s.previous_processed_at::text, 'no time'))
+  end as detail
+from steps as s
+cross join lateral (
+  values
+    ('gap', s.seq <> s.previous_seq + 1),
+    ('overlap', s.seq > s.pruned_seq + 1 and s.started_at is not null
+      and (s.previous_processed_at is null or s.started_at < s.previous_processed_at)),
+    ('settled_out_of_order', (s.processed_at is not null) <> (s.seq <= s.processed_seq)
+      or (s.seq > s.pruned_seq + 1 and s.processed_at < s.previous_processed_at))
+) as breach (kind, is_there)
+where breach.is_there
+union all
+select a.id, a.last_seq, 'gap', format('%s of %s events are stored', stored.events, a.last_seq - a.pruned_seq)
+from inturn.accounts as a
+left join lateral (select count(*) as events from inturn.events as e where e.account_id = a.id and e.seq > a.pruned_seq) as stored on true
+where stored.events <> a.last_seq - a.pruned_seq;
+--> statement-breakpoint
+-- views/run_summary.sql
+
+-- The whole history in one row. `ideal_seconds` is the floor: one account cannot be faster than its own handler time.
+create or replace view inturn.run_summary as
+with per_account as (
+  select e.account_id, count(*) as events, count(*) filter (where e.outcome = 'processed') as processed,
+    sum(e.duration_ms) / 1000 as handler_seconds,
+    min(e.received_at) as first_received_at, max(e.processed_at) filter (where e.outcome = 'processed') as last_processed_at
+  from inturn.events as e group by e.account_id
+), whole as (
+  select coalesce(sum(events), 0)::bigint as events, count(*) as accounts, coalesce(sum(processed), 0)::bigint as processed,
+    min(first_received_at) as first_received_at, max(last_processed_at) as last_processed_at,
+    extract(epoch from max(last_processed_at) - min(first_received_at))::double precision as makespan_seconds,
+    max(handler_seconds) as ideal_seconds
+  from per_account
+)
+select w.*, w.ideal_seconds / nullif(w.makespan_seconds, 0) as efficiency from whole as w;
+--> statement-breakpoint
+-- views/throughput.sql
+
+-- How many events were received and processed in each second of the database's clock.
+create or replace view inturn.throughput as
+with received as (
+  select date_trunc('second', e.received_at) as second, count(*) as events from inturn.events as e group by 1
+), processed as (
+  select date_trunc('second', e.processed_at) as second, count(*) as events
+  from inturn.events as e where e.outcome = 'processed' group by 1
+)
+select second, coalesce(r.events, 0) as received, coalesce(p.events, 0) as processed
+from received as r full join processed as p using (second)
+order by second;
+--> statement-breakpoint
+-- wake/waits.sql
+
+-- The one rule of who may be woken: an account that waits for a turn. When, is its next_attempt_at; without one, at once. Every
+-- statement that changes accounts wakes those that wait afterwards. PostgreSQL puts this expression into the statement itself.
+create or replace function inturn.waits(state text, paused_at timestamptz) returns boolean
+language sql immutable parallel safe
+return state in ('scheduled', 'retrying') and paused_at is null;
+--> statement-breakpoint
+-- wake/wake.sql
+
+-- Adds the wake-up job of each account: the only add_job of the project. A wake-up is a hint; the account row is the truth.
+--
+-- The job key is the account and its epoch. A wake-up of a later turn so never meets the row of an earlier one that
+-- graphile-worker is still completing: there is no row lock to wait for, no deadlock with its batched completions, and no
+-- add_job that returns NULL because the row was taken at that moment (graphile/worker #580). Two wake-ups with one epoch
+-- (retry and resume make those) are one job: the second replaces the first.
+--
+-- Before graphile-worker has made its schema it adds nothing: the reconciler finds those accounts later.
+create or replace function inturn.wake(account_ids text[], epochs bigint[], run_at timestamptz[] default null)
+returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  jobs integer;
+begin
+  if cardinality(account_ids) = 0 or to_regtype('graphile_worker.job_spec') is null then
+    return 0;
+  end if;
+  select count(*) into jobs
+  from graphile_worker.add_jobs(array(
+    select row(
+      'inturn_turn', json_build_object('accountId', w.account_id), null, w.run_at, null, w.account_id || '#' || w.epoch, null, null
+    )::graphile_worker.job_spec
+    from unnest(account_ids, epochs, wake.run_at) as w (account_id, epoch, run_at)
+  ));
+  return jobs;
+end
+$$;
+--> statement-breakpoint
+-- privileges.sql
+
+-- Privileges are closed by default: whatever this schema has, now or in a later version, PUBLIC may not use, except the two
+-- functions that append. Using the schema itself must be granted to a role, with everything else that the role needs.
+--
+-- Functions run with the rights of the schema's owner and look up what they do not name in full in pg_catalog first. An empty
+-- search path would not do: then the caller's temporary schema comes first, and a type of theirs could run code with those rights.
+revoke all on schema inturn from public;
+revoke all on all tables in schema inturn from public;
+revoke all on all sequences in schema inturn from public;
+revoke all on all routines in schema inturn from public;
+grant execute on function inturn.append_event(text, json, text, text) to public;
+grant execute on function inturn.append_events(text[], json[], text[], text[], timestamptz[]) to public;
