@@ -69,6 +69,29 @@ test("a server whose starter was killed is used by the next command, which stops
   });
 });
 
+/** Kills one of the server's processes: all sessions end, and the server recovers under the same process. */
+async function crash(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  client.on("error", () => undefined);
+  await client.connect();
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  process.kill(rows[0]?.pid ?? 0, "SIGKILL");
+  await assert.rejects(client.query("select pg_sleep(30)"));
+}
+
+test("after a crash that the server recovered from it still stops with the last of its users, and not before", async () => {
+  await withFolder(async (folder) => {
+    const [first, second] = await Promise.all([useEmbeddedPostgres(folder), useEmbeddedPostgres(folder)]);
+    await crash(first.url);
+    await first.release();
+    await until("the server answers", () => answers(second.url));
+    await crash(second.url);
+    await second.release();
+    assert.equal(await answers(second.url), false);
+    await assert.rejects(readFile(join(second.folder, "data", "postmaster.pid")), /ENOENT/);
+  });
+});
+
 test("the server listens on loopback only, and its password is for its owner alone", async () => {
   await withFolder(async (folder) => {
     const server = await useEmbeddedPostgres(folder);

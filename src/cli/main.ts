@@ -3,7 +3,9 @@
  * The command line. Exit codes: 0 good, 1 failed, 2 bad usage.
  */
 import { CommanderError } from "commander";
+import { isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { textOf } from "../errors/text.ts";
 import { say } from "./output.ts";
 import { createProgram } from "./program.ts";
 import { hearSignals } from "./stop.ts";
@@ -43,6 +45,10 @@ function report(error: unknown): number {
   }
   if (error instanceof Error && error.name === "AbortError") {
     say("inturn: stopped before it was done");
+    return EXIT_FAILED;
+  }
+  if (isUnavailable(error)) {
+    say(`inturn: The database could not do what was asked: ${textOf(error)} [database_unavailable]`);
     return EXIT_FAILED;
   }
   say(`inturn: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);

@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { readMigrationFiles } from "drizzle-orm/migrator";
 import pg from "pg";
-import { codeOf, isLocked, isReadOnly, isUnavailable } from "../errors/database.ts";
+import { codeOf, isLocked, isOutOfResources, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
 import { readReadiness } from "./progress.ts";
@@ -141,14 +141,18 @@ function explain(error: unknown, url: string): InturnError {
   if (error instanceof InturnError) return error;
   const said = error instanceof Error ? sayError(error) : String(error);
   if (isUnavailable(error) && !isLocked(error)) {
-    const what = isReadOnly(error)
-      ? `The database at ${addressOf(url)} is read-only`
-      : `No PostgreSQL answers at ${addressOf(url)}`;
-    return new InturnError("database_unavailable", `${what}: ${said}`, { cause: error });
+    return new InturnError("database_unavailable", `${sayState(error, addressOf(url))}: ${said}`, { cause: error });
   }
   return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, {
     cause: error,
   });
+}
+
+function sayState(error: unknown, address: string): string {
+  if (isReadOnly(error)) return `The database at ${address} is read-only`;
+  return isOutOfResources(error)
+    ? `The database at ${address} is out of resources`
+    : `No PostgreSQL answers at ${address}`;
 }
 
 function sayError(error: Error): string {

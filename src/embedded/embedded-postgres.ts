@@ -9,7 +9,6 @@ import { createHash, randomBytes } from "node:crypto";
 import { appendFile, chown, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import pg from "pg";
 import { InturnError } from "../errors/error.ts";
 import {
   findServerUser,
@@ -18,6 +17,7 @@ import {
   ROOT_FOLDER,
   type ServerUser,
 } from "./postgres-binaries.ts";
+import { ServerShare } from "./server-share.ts";
 import { withLock } from "./start-lock.ts";
 
 /** A running server that this process uses. */
@@ -34,8 +34,8 @@ export interface EmbeddedPostgres {
 
 const USER = "inturn";
 
-/** Held shared by every command that uses the server. The number is arbitrary and only ours. */
-const USERS_LOCK = 4_917_238_003;
+/** A stop of the server is waited for this long, before it is made to stop. */
+const STOP_SECONDS_MAX = 30;
 
 /** Room for a few workers and servers; sizes for a small machine. Durability is left as PostgreSQL ships it. */
 const CONFIGURATION = `
@@ -54,22 +54,22 @@ export async function useEmbeddedPostgres(dataFolder: string): Promise<EmbeddedP
   const folder = await prepareFolder(resolve(dataFolder), user);
   const server = { bin, user, data: join(folder, "data"), log: join(folder, "server.log") };
   const lock = join(folder, "start-lock");
-  const { holder, port, reused, password } = await withLock(lock, async () => {
+  const { share, port, reused, password } = await withLock(lock, async () => {
     const secret = await initialise(server, folder);
     const running = await readRunningPort(server);
     const taken = running ?? (await start(server));
-    const joined = await joinServer(taken, secret).catch(async (error: unknown) => {
+    const joined = await joinServer(server, urlOf(taken, secret, "postgres")).catch(async (error: unknown) => {
       // A server that no command holds would run for ever.
       if (running === undefined) await stop(server).catch(() => undefined);
       throw error;
     });
-    return { holder: joined, port: taken, reused: running !== undefined, password: secret };
+    return { share: joined, port: taken, reused: running !== undefined, password: secret };
   });
   return {
     url: urlOf(port, password, USER),
     folder,
     reused,
-    release: () => withLock(lock, () => leave(server, holder)),
+    release: () => withLock(lock, () => leave(server, share)),
   };
 }
 
@@ -138,34 +138,22 @@ async function start(server: Server): Promise<number> {
 }
 
 /** Counts this process among the users, and makes the database if it is missing. */
-async function joinServer(port: number, password: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString: urlOf(port, password, "postgres"),
-    application_name: "inturn user",
-  });
-  client.on("error", () => undefined);
-  await client.connect();
-  await client.query("select pg_advisory_lock_shared($1)", [USERS_LOCK]);
-  const { rowCount } = await client.query("select from pg_database where datname = $1", [USER]);
-  if (rowCount === 0) await client.query(`create database ${USER}`);
-  return client;
+async function joinServer(server: Server, url: string): Promise<ServerShare> {
+  const share = await ServerShare.take(url, async () => (await readRunningPort(server)) !== undefined);
+  await share.ensureDatabase(USER);
+  return share;
 }
 
-async function leave(server: Server, holder: pg.Client): Promise<void> {
-  let last = false;
-  try {
-    await holder.query("select pg_advisory_unlock_shared($1)", [USERS_LOCK]);
-    const { rows } = await holder.query<{ last: boolean }>("select pg_try_advisory_lock($1) as last", [USERS_LOCK]);
-    last = rows[0]?.last === true;
-  } catch {
-    // The server is gone already: there is nothing to stop.
-  }
-  await holder.end().catch(() => undefined);
-  if (last) await stop(server);
+async function leave(server: Server, share: ServerShare): Promise<void> {
+  if ((await share.release()) && (await readRunningPort(server)) !== undefined) await stop(server);
 }
 
+/** A server whose disk is full may never end by itself: then it is ended as by a crash, which loses nothing that was committed. */
 async function stop(server: Server): Promise<void> {
-  await runServerTool(server, "pg_ctl", ["stop", "-w", "-m", "fast", "-D", server.data]);
+  const options = ["stop", "-w", "-t", String(STOP_SECONDS_MAX), "-D", server.data];
+  if ((await exitCodeOf(server, "pg_ctl", [...options, "-m", "fast"])) === 0) return;
+  if ((await readRunningPort(server)) === undefined) return;
+  await runServerTool(server, "pg_ctl", [...options, "-m", "immediate"]);
 }
 
 function urlOf(port: number, password: string, database: string): string {

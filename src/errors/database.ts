@@ -51,6 +51,11 @@ export function isLocked(error: unknown): boolean {
   return /^(55P03|40P01)$/.test(codeOf(error) ?? "");
 }
 
+/** Whether the database has no disk space, memory or connections left (class 53). */
+export function isOutOfResources(error: unknown): boolean {
+  return codeOf(error)?.startsWith("53") === true;
+}
+
 /** Whether the database, or the session, may only read. */
 export function isReadOnly(error: unknown): boolean {
   return codeOf(error) === "25006";
