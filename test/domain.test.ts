@@ -6,6 +6,7 @@ import { createRules, judgeFailure, type RetryRule } from "../src/domain/failure
 import { checkLeaseTimes, LEASE_TIMES, type LeaseTimes } from "../src/domain/lease-times.ts";
 import { shouldYield, TURN_EVENTS_MAX, TURN_MS_MAX } from "../src/domain/turn.ts";
 import { createWorkload } from "../src/domain/workload.ts";
+import type { RetryWish } from "../src/errors/retry.ts";
 
 const mostMs = 600_000;
 
@@ -58,10 +59,12 @@ const rule: RetryRule = {
   handlerTimeoutMs: 1_000,
   failurePolicy: "block",
   parkMs: 5_000,
+  snoozeMsMax: 86_400_000,
+  target: "default",
 };
 
 test("a failure leads to another attempt while there are some, then to what the policy says", () => {
-  const judge = (attempt: number, wish?: { never: true } | { inMs: number }, policy = rule.failurePolicy) =>
+  const judge = (attempt: number, wish?: RetryWish, policy = rule.failurePolicy) =>
     judgeFailure({ rule: { ...rule, failurePolicy: policy }, attempt, ...(wish && { wish }), random: 0 });
   assert.deepEqual(
     [1, 2, 3, 4].map((attempt) => judge(attempt)),
@@ -69,9 +72,14 @@ test("a failure leads to another attempt while there are some, then to what the 
   );
   assert.deepEqual(judge(1, { never: true }), { next: "block" });
   assert.deepEqual(judge(1, { never: true }, "dead-letter"), { next: "dead-letter" });
+  assert.deepEqual(judge(3, { inMs: 77, countsAttempt: false }), { next: "snooze", inMs: 77 }, "no attempt is used up");
   assert.deepEqual(judge(3, undefined, "park"), { next: "park", forMs: 5_000 });
-  assert.deepEqual(judge(1, { inMs: 77 }), { next: "retry", inMs: 77 });
-  assert.deepEqual(judge(3, { inMs: 77 }), { next: "block" }, "a wish does not outlast the attempts");
+  assert.deepEqual(judge(1, { inMs: 77, countsAttempt: true }), { next: "retry", inMs: 77 });
+  assert.deepEqual(
+    judge(3, { inMs: 77, countsAttempt: true }),
+    { next: "block" },
+    "a wish does not outlast the attempts",
+  );
 });
 
 test("each event type has its rule, and what it does not say is as for all", () => {

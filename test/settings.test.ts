@@ -20,6 +20,7 @@ test("without any variable the defaults hold", () => {
     attemptsMax: 10,
     failurePolicy: "block",
     parkMs: 3_600_000,
+    snoozeMsMax: 86_400_000,
     backoffMs: 1_000,
     backoffMsMax: 600_000,
     handlerTimeoutMs: 300_000,

@@ -209,7 +209,13 @@ test(
     const before = await accountRow(db, "a");
     assert.equal((await options.ledger.settle(settlement))?.state, "running");
     assert.deepEqual(await accountRow(db, "a"), before);
-    const failure = { message: "about event 1", isOfEvent: true, state: "blocked", waitMs: null } as const;
+    const failure = {
+      message: "about event 1",
+      isOfEvent: true,
+      state: "blocked",
+      waitMs: null,
+      target: null,
+    } as const;
     assert.equal(
       await options.ledger.giveBack({
         accountId: "a",

@@ -6,8 +6,10 @@ const CONTRACT: Record<string, string> = {
   event_results:
     "account_id, seq, event_id, type, data, received_at, started_at, processed_at, attempts, state, wait_ms, duration_ms",
   account_results:
-    "account_id, state, events, processed, pending, dead, head_seq, head_attempts, head_error, first_received_at, last_processed_at, oldest_pending_seconds, blocked_since",
+    "account_id, state, events, processed, pending, dead, head_seq, head_attempts, head_error, first_received_at, last_processed_at, oldest_pending_seconds, blocked_since, waits_for",
   order_violations: "account_id, seq, kind, detail",
+  target_status:
+    "target, state, away_since, reason, next_probe_at, failed_probes, probe_account, by_hand, waiting_accounts, waiting_events",
   throughput: "second, received, processed",
   run_summary:
     "events, accounts, processed, first_received_at, last_processed_at, makespan_seconds, ideal_seconds, efficiency",

@@ -100,6 +100,11 @@ const SETTINGS = {
     schema: wholeNumber(...RETRY_RULE_LIMITS.parkMs).default(3_600_000),
     description: "how long `park` blocks the account before the event becomes a dead letter, in ms",
   },
+  snoozeMsMax: {
+    variable: "INTURN_SNOOZE_MS_MAX",
+    schema: wholeNumber(...RETRY_RULE_LIMITS.snoozeMsMax).default(86_400_000),
+    description: "for how long in all a handler may put an event off without an attempt, in ms",
+  },
   backoffMs: {
     variable: "INTURN_BACKOFF_MS",
     schema: wholeNumber(...RETRY_RULE_LIMITS.backoffMs).default(1_000),

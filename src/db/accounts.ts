@@ -95,6 +95,7 @@ export interface UrgentAccount {
 const STATES: Record<ShownState, { where: string; since: string; order: string }> = {
   blocked: found("a.state = 'blocked' and a.state <> 'idle' and a.paused_at is null"),
   retrying: found("a.state = 'retrying' and a.state <> 'idle' and a.paused_at is null"),
+  waiting: found("a.state = 'waiting' and a.state <> 'idle' and a.paused_at is null"),
   paused: { where: "a.paused_at is not null and a.state <> 'running'", since: "a.paused_at", order: "a.paused_at" },
   running: found("a.state = 'running' and a.state <> 'idle'"),
   scheduled: found("a.state = 'scheduled' and a.state <> 'idle' and a.paused_at is null"),

@@ -4,6 +4,10 @@ import type { Database } from "./pool.ts";
 /** A claimed lease, and the database's clock at that moment, in microseconds. */
 export interface Claimed extends Lease {
   readonly databaseUs: number;
+  /** The target of the head, when an earlier attempt of it failed or it has waited for that target; else null. */
+  readonly headTarget: string | null;
+  /** For how long the head has been put off without an attempt; null when it has not. */
+  readonly snoozedMs: number | null;
 }
 
 /**
@@ -26,7 +30,8 @@ const CLAIM = {
     where a.id = h.id and inturn.waits(h.state, h.paused_at)
       and coalesce(h.next_attempt_at, '-infinity') <= clock_timestamp()
     returning a.id as "accountId", a.epoch, a.processed_seq as "processedSeq", a.head_attempts as attempt,
-      a.attempts_forgiven as "attemptsForgiven", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
+      a.attempts_forgiven as "attemptsForgiven", a.head_target as "headTarget",
+      extract(epoch from clock_timestamp() - a.snoozed_since)::double precision * 1000 as "snoozedMs", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
 };
 
 /**

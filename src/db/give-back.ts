@@ -5,9 +5,16 @@ export interface HeadFailure {
   readonly message: string;
   /** Whether it is the failure of the event that was started last, and no other one has to wait for it. */
   readonly isOfEvent: boolean;
-  /** `retrying`: again after `waitMs`. `blocked`: never by itself, or, parked, set aside as a dead letter after `waitMs`. */
-  readonly state: "retrying" | "blocked";
+  /**
+   * `retrying`: again after `waitMs`. `blocked`: never by itself, or, parked, set aside as a dead letter after `waitMs`.
+   * `waiting`: when `target` is back.
+   */
+  readonly state: "retrying" | "blocked" | "waiting";
   readonly waitMs: number | null;
+  /** The target that the failure says something of: when it is found to be away, the account waits for it. */
+  readonly target: string | null;
+  /** Whether the head was only put off: for how long in all is counted. */
+  readonly snoozes?: boolean;
 }
 
 /** A lease that ends before its account is done. */
@@ -32,7 +39,7 @@ const GIVE_BACK = {
   name: "inturn_give_back",
   text: `
     with held as materialized (
-      select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives,
+      select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives, i.target, i.snoozes,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
         a.processed_seq < i.started_seq - 1 as started_early,
@@ -41,8 +48,9 @@ const GIVE_BACK = {
           when i.is_of_event and a.processed_seq <> i.started_seq - 1 then 'scheduled'
           else i.state
         end as next_state
-      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[])
-        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives)
+      from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[],
+        $10::text[], $11::boolean[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
@@ -53,7 +61,11 @@ const GIVE_BACK = {
         lease_worker = null,
         head_attempts = a.head_attempts - case when h.started then 0 else 1 end,
         attempts_forgiven = a.attempts_forgiven + (h.started and h.forgives)::integer,
-        head_error = case when h.next_state in ('retrying', 'blocked') then h.error else a.head_error end,
+        head_error = case
+          when h.next_state in ('retrying', 'blocked') or h.next_state = 'waiting' and h.started then h.error else a.head_error
+        end,
+        head_target = case when h.next_state in ('retrying', 'blocked', 'waiting') then h.target else a.head_target end,
+        snoozed_since = case when h.snoozes and h.started then coalesce(a.snoozed_since, clock_timestamp()) else a.snoozed_since end,
         next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
       from held as h
@@ -91,6 +103,8 @@ export async function giveBackLeases(
     workerId,
     ends.map((end) => end.failure?.isOfEvent ?? false),
     ends.map((end) => end.forgives),
+    ends.map((end) => end.failure?.target ?? null),
+    ends.map((end) => end.failure?.snoozes ?? false),
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
 }

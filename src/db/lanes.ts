@@ -24,7 +24,7 @@ const activeIn = (state: string) => `
 
 const LANES = `
   with active as (
-    select * from (${["running", "scheduled", "retrying", "blocked", "idle"].map(activeIn).join(" union all ")}
+    select * from (${["running", "scheduled", "retrying", "blocked", "waiting", "idle"].map(activeIn).join(" union all ")}
     ) as a
     order by case a.state when 'idle' then 1 else 0 end, a.state_since desc limit $1
   )

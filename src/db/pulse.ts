@@ -43,7 +43,7 @@ const TOTALS = `
 
 const OLDEST = `
   select extract(epoch from clock_timestamp() - min(e.received_at))::double precision as seconds
-  from unnest(array['scheduled', 'running', 'retrying', 'blocked']) as s (state)
+  from unnest(array['scheduled', 'running', 'retrying', 'blocked', 'waiting']) as s (state)
   cross join lateral (
     select a.id, a.processed_seq from inturn.accounts as a
     where a.state = s.state and a.state <> 'idle' order by a.state_since limit ${HEADS_MAX}
@@ -125,5 +125,6 @@ const NONE: Record<ShownState, number> = {
   running: 0,
   retrying: 0,
   blocked: 0,
+  waiting: 0,
   paused: 0,
 };

@@ -1,36 +1,29 @@
 /**
- * The tables. Functions and views are in `sql/`, one file each.
+ * The tables; those of targets are in `target-tables.ts`. Functions and views are in `sql/`, one file each.
  *
  * `accounts` is the truth about order: every change to an account locks its row first.
  * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and
  * the lease of every account that process is running: one renewal covers all of them.
  */
-import { type SQL, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import {
   bigint,
   boolean,
   check,
-  customType,
   doublePrecision,
   index,
   integer,
   json,
   primaryKey,
   text,
-  timestamp,
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core";
 import { SCOPES } from "../domain/access.ts";
 import { ACCOUNT_STATES, OUTCOMES, VERBS } from "../domain/account.ts";
+import { TARGET_VERBS } from "../domain/target.ts";
+import { byteOrderedText, moment, oneOf } from "./columns.ts";
 import { inturn } from "./namespace.ts";
-
-/** Byte order: the order in which rows are locked must not depend on a locale, and comparing is cheaper. */
-const byteOrderedText = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
-
-const moment = (name: string) => timestamp(name, { withTimezone: true });
-
-const oneOf = (values: readonly string[]): SQL => sql.raw(values.map((value) => `'${value}'`).join(", "));
 
 /** One row per account: its counters, its state, and who holds its lease. */
 export const accounts = inturn.table(
@@ -49,6 +42,10 @@ export const accounts = inturn.table(
     attemptsForgiven: integer("attempts_forgiven").notNull().default(0),
     nextAttemptAt: moment("next_attempt_at"),
     headError: text("head_error"),
+    // Which target the head needs, when its last attempt failed or it waits for that target.
+    headTarget: byteOrderedText("head_target"),
+    // Since when the head is put off without an attempt.
+    snoozedSince: moment("snoozed_since"),
     // A blocked head with a time is set aside as a dead letter when that has come; without one it waits for a person.
     parkedUntil: moment("parked_until"),
     pausedAt: moment("paused_at"),
@@ -75,6 +72,9 @@ export const accounts = inturn.table(
     // Few accounts are paused or have dead letters, and these columns change with a verb or a failure only.
     index("accounts_paused").on(t.id).where(sql`paused_at is not null`),
     index("accounts_with_dead_letters").on(t.id).where(sql`dead > 0`),
+    // Read by who wakes the accounts of a target that is back, in the order in which they have waited.
+    index("accounts_waiting").on(t.headTarget, t.stateSince).where(sql`state = 'waiting'`),
+    check("accounts_waiting_has_target", sql`state <> 'waiting' or head_target is not null`),
     check("accounts_state_known", sql`state in (${oneOf(ACCOUNT_STATES)})`),
     check("accounts_processed_not_ahead", sql`processed_seq between 0 and last_seq`),
     // The lost wake-up, forbidden by the database: an idle account has nothing left to handle.
@@ -149,8 +149,9 @@ export const operations = inturn.table(
   {
     id: bigint("id", { mode: "number" }).generatedAlwaysAsIdentity(),
     at: moment("at").notNull().default(sql`clock_timestamp()`),
-    verb: text("verb", { enum: VERBS }).notNull(),
-    accountId: byteOrderedText("account_id").notNull(),
+    verb: text("verb", { enum: [...VERBS, ...TARGET_VERBS] }).notNull(),
+    accountId: byteOrderedText("account_id"),
+    target: byteOrderedText("target"),
     seq: bigint("seq", { mode: "number" }),
     who: text("who").notNull(),
     why: text("why"),
@@ -158,7 +159,8 @@ export const operations = inturn.table(
   (t) => [
     primaryKey({ name: "operations_pk", columns: [t.id] }),
     index("operations_of_account").on(t.accountId, t.id),
-    check("operations_verb_known", sql`verb in (${oneOf(VERBS)})`),
+    check("operations_verb_known", sql`verb in (${oneOf([...VERBS, ...TARGET_VERBS])})`),
+    check("operations_of_one", sql`(account_id is null) <> (target is null)`),
   ],
 );
 

@@ -70,7 +70,9 @@ const createSettle = (condition = "") => `
       lease_worker = case h.stored_state when 'running' then a.lease_worker end,
       head_attempts = case h.stored_state when 'running' then 1 else 0 end,
       attempts_forgiven = 0,
-      head_error = null
+      head_error = null,
+      head_target = null,
+      snoozed_since = null
     from stored as h
     where a.id = h.account_id and h.valid
     returning h.*, inturn.waits(a.state, a.paused_at) as waits, clock_timestamp() as settled_at

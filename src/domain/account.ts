@@ -9,16 +9,18 @@
  *                         │  │  time has come     ▼ │ │
  *                         │  └──────────── retrying │ │  the handler failed, or the worker died again and again
  *                         │    retry, skip, redrive ▼ │
- *                         └────────────────── blocked ◀  its attempts are used up
+ *                         ├────────────────── blocked ◀  its attempts are used up
+ *                         └────────────────── waiting ◀  the target of its head is away
  * ```
  *
  * `idle`: every event is settled. `scheduled`: events wait and a wake-up job is on its way. `running`: one worker holds
  * the lease. `retrying`: the head failed and waits for its next attempt; the events behind it wait with it. `blocked`:
- * the head is given up for now and waits for a person, or, parked, for a time to pass.
+ * the head is given up for now and waits for a person, or, parked, for a time to pass. `waiting`: the outside system that the
+ * head needs is away; when that is back, the account is woken.
  *
  * Beside its state an account can be paused: then nobody claims it, whatever its state, until it is resumed.
  */
-export const ACCOUNT_STATES = ["idle", "scheduled", "running", "retrying", "blocked"] as const;
+export const ACCOUNT_STATES = ["idle", "scheduled", "running", "retrying", "blocked", "waiting"] as const;
 
 /** One of {@link ACCOUNT_STATES}. */
 export type AccountState = (typeof ACCOUNT_STATES)[number];

@@ -23,6 +23,10 @@ export interface RetryRule {
   readonly failurePolicy: (typeof FAILURE_POLICIES)[number];
   /** How long `park` blocks. */
   readonly parkMs: number;
+  /** An event may be put off without an attempt for this long in all. */
+  readonly snoozeMsMax: number;
+  /** The outside system that the handler needs for these events. */
+  readonly target: string;
 }
 
 /** The least and the most that each number of a rule may be. */
@@ -32,11 +36,14 @@ export const RETRY_RULE_LIMITS = {
   backoffMsMax: [1, 86_400_000],
   handlerTimeoutMs: [1, 86_400_000],
   parkMs: [1, 2_592_000_000],
+  snoozeMsMax: [1, 2_592_000_000],
 } as const;
 
 /** What follows a failure. */
 export type Verdict =
   | { readonly next: "retry"; readonly inMs: number }
+  /** The same, and it was no attempt. */
+  | { readonly next: "snooze"; readonly inMs: number }
   | { readonly next: "block" }
   | { readonly next: "park"; readonly forMs: number }
   | { readonly next: "dead-letter" };
@@ -45,12 +52,21 @@ export type Verdict =
  * Decides what follows a failure.
  *
  * @param failure.attempt the attempt that failed, counted from 1 since the event came in or a person said `retry`
+ * @param failure.snoozedMs for how long the event has been put off without an attempt
  * @param failure.random a number in [0, 1)
  */
-export function judgeFailure(failure: { rule: RetryRule; attempt: number; wish?: RetryWish; random: number }): Verdict {
-  const { rule, attempt, wish, random } = failure;
+export function judgeFailure(failure: {
+  rule: RetryRule;
+  attempt: number;
+  wish?: RetryWish;
+  snoozedMs?: number;
+  random: number;
+}): Verdict {
+  const { rule, attempt, wish, snoozedMs = 0, random } = failure;
+  const isPutOff = wish !== undefined && "inMs" in wish && !wish.countsAttempt;
+  if (isPutOff && snoozedMs + wish.inMs <= rule.snoozeMsMax) return { next: "snooze", inMs: wish.inMs };
   if (attempt >= rule.attemptsMax || (wish !== undefined && "never" in wish)) return giveUp(rule);
-  if (wish !== undefined) return { next: "retry", inMs: wish.inMs };
+  if (wish !== undefined && "inMs" in wish) return { next: "retry", inMs: wish.inMs };
   return { next: "retry", inMs: backoffMs({ attempt, firstMs: rule.backoffMs, mostMs: rule.backoffMsMax, random }) };
 }
 
@@ -73,11 +89,34 @@ export function giveUp(rule: RetryRule): Verdict {
   return rule.failurePolicy === "park" ? { next: "park", forMs: rule.parkMs } : { next: rule.failurePolicy };
 }
 
-/** How the events of each type are retried: as `byType` says, and as `others` says for everything that it does not. */
+/** Types whose rule is remembered: senders may make up any number of them. */
+const REMEMBERED_TYPES_MAX = 1_000;
+
+/**
+ * How the events of each type are retried: as `byType` says, and as `others` says for everything that it does not.
+ *
+ * @param byType by exact type, or by what types begin with, followed by `*`. The longest one that fits counts, alone
+ */
 export function createRules(
   others: RetryRule,
   byType: Readonly<Record<string, Partial<RetryRule>>>,
 ): (type: string | null) => RetryRule {
-  const rules = new Map(Object.entries(byType).map(([type, rule]) => [type, { ...others, ...rule }]));
-  return (type) => (type === null ? undefined : rules.get(type)) ?? others;
+  const rules = Object.entries(byType).map(([pattern, rule]) => ({ pattern, rule: { ...others, ...rule } }));
+  const exact = new Map(rules.map(({ pattern, rule }) => [pattern, rule]));
+  const prefixes = rules
+    .filter(({ pattern }) => pattern.endsWith("*"))
+    .map(({ pattern, rule }) => ({ prefix: pattern.slice(0, -1), rule }))
+    .toSorted((a, b) => b.prefix.length - a.prefix.length);
+  const find = (type: string) =>
+    exact.get(type) ?? prefixes.find(({ prefix }) => type.startsWith(prefix))?.rule ?? others;
+  if (prefixes.length === 0) return (type) => (type === null ? others : find(type));
+  const remembered = new Map<string, RetryRule>();
+  return (type) => {
+    if (type === null) return others;
+    const known = remembered.get(type);
+    if (known !== undefined) return known;
+    const rule = find(type);
+    if (remembered.size < REMEMBERED_TYPES_MAX) remembered.set(type, rule);
+    return rule;
+  };
 }

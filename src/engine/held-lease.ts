@@ -7,6 +7,9 @@ import type { TurnOptions } from "./turn-options.ts";
 /** The wait of an account whose turn broke off: whatever broke it must not break it a thousand times a second. */
 export const REST_MS = 1_000;
 
+/** The wait of an account for which there was no room in memory, about: looking again costs several writes. */
+const MEMORY_REST_MS = 5_000;
+
 /** A lease that a turn holds: what every write names, whether handlers may start under it, and how it is given back. */
 export class HeldLease {
   readonly claimed: Claimed;
@@ -65,7 +68,13 @@ export class HeldLease {
 
   /** Gives the account back for a while: what the head needed could not be had, and it loses no attempt. */
   async rest(failure: Pick<HeadFailure, "message" | "waitMs" | "isOfEvent">): Promise<void> {
-    await this.giveBack({ ...failure, state: "retrying" }, { forgives: true });
+    await this.giveBack({ ...failure, state: "retrying", target: null }, { forgives: true });
+  }
+
+  /** Too many accounts wait for memory already: this one leaves its slot to others for a while. */
+  async restForMemory(): Promise<void> {
+    const message = "the worker had no room for so large an event; it comes again";
+    await this.rest({ message, waitMs: MEMORY_REST_MS * (0.5 + Math.random()), isOfEvent: false });
   }
 
   async #untilConfirmed(): Promise<void> {
@@ -87,7 +96,7 @@ export async function giveBackBroken(
   error: unknown,
 ): Promise<void> {
   const message = `the turn broke off: ${error instanceof Error ? error.message : textOf(error)}`;
-  const failure: HeadFailure = { message, isOfEvent: false, state: "retrying", waitMs: REST_MS };
+  const failure: HeadFailure = { message, isOfEvent: false, state: "retrying", waitMs: REST_MS, target: null };
   const { epoch = null } = lease?.name ?? {};
   await options.ledger
     .giveBack({ accountId, epoch, startedSeq: lease?.startedSeq ?? null, failure, forgives: false })

@@ -3,12 +3,14 @@ import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { Handler } from "./handler.ts";
 import type { Ledger } from "./ledger.ts";
+import type { TargetWatch } from "./target-watch.ts";
 import type { Transactions } from "./transactions.ts";
 
 /** What every turn of a worker shares. */
 export interface TurnOptions {
   readonly ledger: Ledger;
   readonly transactions: Transactions;
+  readonly targets: TargetWatch;
   readonly handler: Handler;
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;

@@ -7,17 +7,16 @@ import type { HeadFailure } from "../db/give-back.ts";
 import type { Settled, Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { areAttemptsUsedUp, giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
-import { shouldYield } from "../domain/turn.ts";
 import { isUnavailable } from "../errors/database.ts";
 import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
 import { type Call, callHandler } from "./call.ts";
 import { DatabaseClock } from "./database-clock.ts";
+import { headFailureOf, waitingFor } from "./head-failure.ts";
+import { HeadTarget } from "./head-target.ts";
 import { giveBackBroken, HeldLease, REST_MS } from "./held-lease.ts";
 import type { TurnOptions } from "./turn-options.ts";
-
-/** The wait of an account for which there was no room in memory, about: looking again costs several writes. */
-const MEMORY_REST_MS = 5_000;
+import { TurnPace } from "./turn-pace.ts";
 
 /** Whether the turn continues after a step, or has ended: then the lease is settled away, given back, or lost. */
 type Next = "continue" | "ended";
@@ -51,20 +50,24 @@ class Turn {
   readonly #options: TurnOptions;
   readonly #lease: HeldLease;
   readonly #clock: DatabaseClock;
-  readonly #beganMs = performance.now();
-  #settledEvents = 0;
+  readonly #pace: TurnPace;
   /** The attempt that the head is at, and how many attempts before it no longer count. */
   #attempt: number;
   #forgiven: number;
+  readonly #target: HeadTarget;
+  #snoozedMs: number;
   #call: Call | undefined;
 
   constructor(options: TurnOptions, lease: HeldLease) {
-    const { databaseUs, attempt, attemptsForgiven } = lease.claimed;
+    const { accountId, databaseUs, attempt, attemptsForgiven, headTarget, snoozedMs } = lease.claimed;
     this.#options = options;
     this.#lease = lease;
     this.#clock = new DatabaseClock(databaseUs);
+    this.#pace = new TurnPace(options);
     this.#attempt = attempt;
     this.#forgiven = attemptsForgiven;
+    this.#target = new HeadTarget(options.targets, accountId, headTarget);
+    this.#snoozedMs = snoozedMs ?? 0;
   }
 
   /** Handles events until the turn has ended, and passes on to the handler what the worker tells all of them. */
@@ -88,7 +91,8 @@ class Turn {
     const { ledger, stopping, interrupted } = this.#options;
     for (let settledSeq = processedSeq; ; ) {
       const batch = await ledger.read({ accountId, afterSeq: settledSeq }, [stopping, interrupted]);
-      if (batch === undefined) return await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#restForMemory());
+      if (batch === undefined)
+        return await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#lease.restForMemory());
       try {
         assert(batch.events.length > 0, `account ${accountId} runs, but has no event after seq ${settledSeq}`);
         for (const event of batch.events) {
@@ -105,6 +109,8 @@ class Turn {
   /** Handles one event, if the worker may start it. */
   async #handleNext(event: StoredEvent): Promise<Next> {
     const rule = this.#options.ruleOf(event.type);
+    const entry = this.#target.mayStart(rule);
+    if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(this.#target.nameFor(rule), null));
     if (this.#attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
     // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
     const confirmed = this.#lease.confirmed();
@@ -138,8 +144,11 @@ class Turn {
       metrics?.attempted((performance.now() - startedMs) / 1_000);
     switch (ended.end) {
       case "done":
-        return await this.#settle(event, settlement());
+        settling = settlement();
+        await this.#target.succeeded(rule);
+        return await this.#settle(event, settling);
       case "settled": {
+        await this.#target.succeeded(rule);
         const next = this.#noteSettled(event, settling ?? settlement(), ended.settled);
         // The handler's own transaction has kept the lease until here.
         return next === "continue" ? next : await this.#giveBack(null);
@@ -155,12 +164,6 @@ class Turn {
 
   /** The settle of an event that went well. */
   #settlementOf(event: StoredEvent, timing: Timing): Settlement {
-    const progress = {
-      events: this.#settledEvents + 1,
-      elapsedMs: performance.now() - this.#beganMs,
-      crowded: this.#options.isCrowded(),
-      stopping: this.#options.stopping.aborted,
-    };
     return {
       ...this.#lease.name,
       ...timing,
@@ -168,7 +171,7 @@ class Turn {
       outcome: "processed",
       error: null,
       attempts: this.#attempt,
-      yields: shouldYield(progress),
+      yields: this.#pace.yieldsNow(),
       keepsLease: false,
     };
   }
@@ -187,20 +190,28 @@ class Turn {
     const { startedUs, outcome } = settlement;
     const waitSeconds = startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
     this.#options.metrics?.settled(outcome, waitSeconds);
-    this.#settledEvents += 1;
+    this.#pace.settled();
     this.#attempt = 1;
     this.#forgiven = 0;
+    this.#snoozedMs = 0;
     this.#clock.hear(settled.databaseUs);
     return settled.state === "running" ? "continue" : "ended";
   }
 
   async #fail(event: StoredEvent, rule: RetryRule, error: unknown, timing: Timing): Promise<Next> {
-    const attempt = this.#attempt - this.#forgiven;
-    const verdict = judgeFailure({ rule, attempt, wish: retryWishOf(error, Date.now()), random: Math.random() });
+    const wish = retryWishOf(error, Date.now());
     const message = textOf(error);
+    const { attempt, snoozedMs } = { attempt: this.#attempt - this.#forgiven, snoozedMs: this.#snoozedMs };
+    const verdict = judgeFailure({ rule, attempt, wish, snoozedMs, random: Math.random() });
     const failed = { ...this.#lease.name, seq: event.seq, attempt: this.#attempt, error: message, ...verdict };
     this.#options.log.warn(failed, "the handler failed");
-    return await this.#carryOut(verdict, { event, message, timing });
+    const away = await this.#target.failed(rule, { wish, message, isLast: !("inMs" in verdict) });
+    if (away !== null) {
+      this.#options.metrics?.failed("wait");
+      return await this.#giveBack(waitingFor(away, message), true);
+    }
+    const target = wish !== undefined && "never" in wish ? null : this.#target.nameFor(rule);
+    return await this.#carryOut(verdict, { event, message, timing, target });
   }
 
   /** The attempts were used up by workers that died: this one does not try. */
@@ -208,24 +219,18 @@ class Turn {
     this.#attempt -= 1;
     const message = `its ${this.#attempt} attempts are used up: the worker was gone before the last one ended`;
     this.#options.log.warn({ ...this.#lease.name, seq: event.seq, attempts: this.#attempt }, message);
-    return await this.#carryOut(giveUp(rule), { event, message, timing: { startedUs: null, durationMs: null } });
+    const timing = { startedUs: null, durationMs: null };
+    return await this.#carryOut(giveUp(rule), { event, message, timing, target: null });
   }
 
   async #carryOut(
     verdict: Verdict,
-    { event, message, timing }: { event: StoredEvent; message: string; timing: Timing },
+    { event, message, timing, target }: { event: StoredEvent; message: string; timing: Timing; target: string | null },
   ): Promise<Next> {
     this.#options.metrics?.failed(verdict.next);
-    switch (verdict.next) {
-      case "retry":
-        return await this.#giveBack({ message, state: "retrying", waitMs: verdict.inMs, isOfEvent: true });
-      case "block":
-        return await this.#giveBack({ message, state: "blocked", waitMs: null, isOfEvent: true });
-      case "park":
-        return await this.#giveBack({ message, state: "blocked", waitMs: verdict.forMs, isOfEvent: true });
-      case "dead-letter":
-        return await this.#settle(event, { ...this.#settlementOf(event, timing), outcome: "dead", error: message });
-    }
+    const failure = headFailureOf(verdict, message, target);
+    if (failure !== undefined) return await this.#giveBack(failure, verdict.next === "snooze");
+    return await this.#settle(event, { ...this.#settlementOf(event, timing), outcome: "dead", error: message });
   }
 
   /** What the handler needed could not be had: the account waits a little, and its event loses no attempt. */
@@ -236,15 +241,8 @@ class Turn {
     return "ended";
   }
 
-  /** Too many accounts wait for memory already: this one leaves its slot to others for a while. */
-  async #restForMemory(): Promise<void> {
-    const message = "the worker had no room for so large an event; it comes again";
-    const waitMs = MEMORY_REST_MS * (0.5 + Math.random());
-    await this.#lease.rest({ message, waitMs, isOfEvent: false });
-  }
-
-  async #giveBack(failure: HeadFailure | null): Promise<"ended"> {
-    await this.#lease.giveBack(failure);
+  async #giveBack(failure: HeadFailure | null, forgives = failure === null): Promise<"ended"> {
+    await this.#lease.giveBack(failure, { forgives });
     return "ended";
   }
 }

@@ -12,28 +12,65 @@ export class DoNotRetryError extends Error {
 /** The event is to be tried again at this time and not before; while attempts are left. */
 export class RetryAtError extends Error {
   readonly retry: Date;
+  /** Whether this was an attempt. If not, the event was only put off: as often as need be, for a day in all. */
+  readonly countsAttempt: boolean;
   override readonly name: string = "RetryAtError";
 
-  constructor(message: string, at: Date, options?: ErrorOptions) {
+  /** @param options.countsAttempt whether this was an attempt; true unless told */
+  constructor(message: string, at: Date, options: ErrorOptions & { countsAttempt?: boolean } = {}) {
     super(message, options);
     this.retry = at;
+    this.countsAttempt = options.countsAttempt ?? true;
   }
 }
 
-/** What a failed handler asks for: never again, again in so many ms, or nothing. */
-export type RetryWish = { readonly never: true } | { readonly inMs: number } | undefined;
+/**
+ * An outside system is away: no event that needs it is started until it is back, on no worker, and this was no attempt.
+ */
+export class TargetAwayError extends Error {
+  readonly retry: { readonly target: string; readonly at: Date | undefined };
+  override readonly name: string = "TargetAwayError";
+
+  /**
+   * @param target its name, as `eventTypes` has it
+   * @param options.retryAfterMs not to be asked again before; unless told, a second, then twice as long after each try, up to a minute
+   */
+  constructor(target: string, options: ErrorOptions & { message?: string; retryAfterMs?: number } = {}) {
+    super(options.message ?? `${target} is away`, options);
+    const { retryAfterMs } = options;
+    this.retry = { target, at: retryAfterMs === undefined ? undefined : new Date(Date.now() + retryAfterMs) };
+  }
+}
+
+/**
+ * What a failed handler asks for: never again; again in so many ms, which may not count as an attempt; to wait until a target is
+ * back, which is not asked for so many ms; or nothing.
+ */
+export type RetryWish =
+  | { readonly never: true }
+  | { readonly inMs: number; readonly countsAttempt: boolean }
+  | { readonly away: string; readonly retryAfterMs: number | null }
+  | undefined;
 
 /** The longest wait that a handler may ask for: 30 days. */
 const RETRY_IN_MS_MAX = 30 * 24 * 3_600_000;
 
 /**
- * What a thrown value asks for: never again, again in so many ms from `now`, or nothing.
+ * What a thrown value asks for.
  *
  * @param now by the clock that the handler made its time with, which is this process's
  */
 export function retryWishOf(thrown: unknown, now: number): RetryWish {
-  const retry = (thrown as { retry?: unknown } | null | undefined)?.retry;
+  const { retry, countsAttempt } = (thrown ?? {}) as { retry?: unknown; countsAttempt?: unknown };
   if (retry === false) return { never: true };
-  const atMs = retry instanceof Date ? retry.getTime() : Number.NaN;
-  return Number.isNaN(atMs) ? undefined : { inMs: Math.min(Math.max(atMs - now, 0), RETRY_IN_MS_MAX) };
+  const inMs = msUntil(retry, now);
+  if (inMs !== null) return { inMs, countsAttempt: countsAttempt !== false };
+  if (typeof retry !== "object" || retry === null) return undefined;
+  const { target, at } = retry as { target?: unknown; at?: unknown };
+  return typeof target === "string" && target !== "" ? { away: target, retryAfterMs: msUntil(at, now) } : undefined;
+}
+
+function msUntil(at: unknown, now: number): number | null {
+  const atMs = at instanceof Date ? at.getTime() : Number.NaN;
+  return Number.isNaN(atMs) ? null : Math.min(Math.max(atMs - now, 0), RETRY_IN_MS_MAX);
 }

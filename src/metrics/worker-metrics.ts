@@ -5,7 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import { BATCH_BUCKETS, HANDLER_BUCKETS, WAIT_BUCKETS } from "./buckets.ts";
 
 /** What became of an attempt that failed. */
-export type AfterFailure = "retry" | "block" | "park" | "dead-letter";
+export type AfterFailure = "retry" | "snooze" | "wait" | "block" | "park" | "dead-letter";
 
 /** The metrics of one worker process. An event costs it half a microsecond. */
 export class WorkerMetrics {
@@ -73,7 +73,7 @@ export class WorkerMetrics {
   constructor(options: { hasProcess?: boolean } = {}) {
     // From the beginning on: what has not happened yet is 0, and not unknown.
     for (const outcome of Object.values(this.#outcomes)) outcome.inc(0);
-    for (const next of ["retry", "block", "park", "dead-letter"] satisfies AfterFailure[])
+    for (const next of ["retry", "snooze", "wait", "block", "park", "dead-letter"] satisfies AfterFailure[])
       this.#failed.labels(next).inc(0);
     if (options.hasProcess === true) collectDefaultMetrics({ register: this.registry });
   }

@@ -1,5 +1,6 @@
 import type { Settings } from "../config/settings.ts";
 import { createRules, type RetryRule } from "../domain/failure.ts";
+import { DEFAULT_TARGET, TARGET_RULE } from "../domain/target.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { type HandlerModule, loadHandler, requireHandler, SLEEP } from "../worker/handler-module.ts";
 import type { PresetOptions } from "../worker/preset.ts";
@@ -18,12 +19,13 @@ export interface ComposedWorker extends PresetOptions {
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
   const handlerName = requireHandler(settings.handler);
-  const { handler, eventTypes } = await readHandler(handlerName, settings.handlerMs, options.signal);
+  const { handler, eventTypes, targets } = await readHandler(handlerName, settings.handlerMs, options.signal);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
+  const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
   const metrics = new WorkerMetrics({ hasProcess: true });
   const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
-  const worker = new Worker({ databaseUrl, handler, handlerName, ruleOf, log, metrics, ...limits });
+  const worker = new Worker({ databaseUrl, handler, handlerName, ruleOf, targetRuleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {
     const { inHand, recovery } = worker;
@@ -36,10 +38,11 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
 
 async function readHandler(name: string, handlerMs: number, signal: AbortSignal | undefined): Promise<HandlerModule> {
   if (name !== SLEEP) return await loadHandler(name, { signal });
-  return { handler: createSleepHandler(handlerMs), eventTypes: {} };
+  return { handler: createSleepHandler(handlerMs), eventTypes: {}, targets: {} };
 }
 
 function ruleOfDeployment(settings: Settings): RetryRule {
-  const { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs } = settings;
-  return { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs };
+  const { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs, snoozeMsMax } = settings;
+  const limits = { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs, snoozeMsMax };
+  return { ...limits, target: DEFAULT_TARGET };
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS, type RetryRule } from "../domain/failure.ts";
+import { TARGET_NAME_MAX, TARGET_RULE_LIMITS, type TargetRule } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
 import { InturnError } from "../errors/error.ts";
 
@@ -13,10 +14,18 @@ export interface HandlerModule {
   readonly handler: Handler;
   /** Where events of a type are retried in another way than the settings say. */
   readonly eventTypes: EventTypes;
+  /** Where a target is found to be away in another way than {@link TARGET_RULE} says. */
+  readonly targets: TargetRules;
 }
 
-/** By event type, what differs from the settings: a handler module may export it as `eventTypes`. */
+/**
+ * By event type, what differs from the settings: a handler module may export it as `eventTypes`. A type that ends with `*` is the
+ * beginning of types; the longest one that fits counts, alone.
+ */
 export type EventTypes = Readonly<Record<string, Partial<RetryRule>>>;
+
+/** By target, what differs from {@link TARGET_RULE}: a handler module may export it as `targets`. */
+export type TargetRules = Readonly<Record<string, Partial<TargetRule>>>;
 
 const wholeNumber = ([least, most]: readonly [number, number]) => z.int().min(least).max(most).optional();
 
@@ -29,6 +38,17 @@ const eventTypesSchema = z.record(
     handlerTimeoutMs: wholeNumber(RETRY_RULE_LIMITS.handlerTimeoutMs),
     failurePolicy: z.enum(FAILURE_POLICIES).optional(),
     parkMs: wholeNumber(RETRY_RULE_LIMITS.parkMs),
+    snoozeMsMax: wholeNumber(RETRY_RULE_LIMITS.snoozeMsMax),
+    target: z.string().min(1).max(TARGET_NAME_MAX).optional(),
+  }),
+);
+
+const targetsSchema = z.record(
+  z.string().min(1).max(TARGET_NAME_MAX),
+  z.strictObject({
+    attemptsMin: wholeNumber(TARGET_RULE_LIMITS.attemptsMin),
+    accountsMin: wholeNumber(TARGET_RULE_LIMITS.accountsMin),
+    failedShare: z.number().min(0.01).max(1).optional(),
   }),
 );
 
@@ -53,13 +73,13 @@ export function requireHandler(handler: string | undefined): string {
 const LOAD_MS_MAX = 30_000;
 
 /**
- * Loads the user's handler: the default export of a module, and its `eventTypes` if it has some.
+ * Loads the user's handler: the default export of a module, and its `eventTypes` and `targets` if it has some.
  *
  * @param path of the module, from the working directory; `.ts` runs as it is
  * @param options.signal ends the wait for a module that hangs, with an AbortError
  * @param options.loadMsMax how long it may take; 30 s unless told
  * @throws InturnError `handler_not_found` when there is no such file, `handler_invalid` when it cannot be loaded, its
- *   default export is no function, or its `eventTypes` are not as they should be
+ *   default export is no function, or its `eventTypes` or `targets` are not as they should be
  */
 export async function loadHandler(
   path: string,
@@ -73,7 +93,7 @@ export async function loadHandler(
   });
   offerOurselves();
   const module = await Promise.race([importModule(file), hanging(file, options)]);
-  const { default: handler, eventTypes = {} } = module as { default?: unknown; eventTypes?: unknown };
+  const { default: handler, eventTypes = {}, targets = {} } = module as Record<string, unknown>;
   if (typeof handler !== "function") {
     const found = handler === undefined ? "nothing" : typeof handler;
     throw new InturnError(
@@ -81,7 +101,11 @@ export async function loadHandler(
       `${file} exports ${found} by default; export default async (event, context) => { … }`,
     );
   }
-  return { handler: handler as Handler, eventTypes: checkEventTypes(file, eventTypes) };
+  return {
+    handler: handler as Handler,
+    eventTypes: checkExport(file, "eventTypes", eventTypesSchema, eventTypes) as EventTypes,
+    targets: checkExport(file, "targets", targetsSchema, targets) as TargetRules,
+  };
 }
 
 async function importModule(file: string): Promise<unknown> {
@@ -129,10 +153,10 @@ function offerOurselves(): void {
   });
 }
 
-function checkEventTypes(file: string, eventTypes: unknown): EventTypes {
-  const checked = eventTypesSchema.safeParse(eventTypes);
-  if (checked.success) return checked.data as EventTypes;
+function checkExport(file: string, name: string, schema: z.ZodType, value: unknown): unknown {
+  const checked = schema.safeParse(value);
+  if (checked.success) return checked.data;
   const faults = checked.error.issues.map((issue) => ({ where: issue.path.join("."), message: issue.message }));
-  const list = faults.map((fault) => `  eventTypes.${fault.where}: ${fault.message}`).join("\n");
-  throw new InturnError("handler_invalid", `The eventTypes of ${file} cannot be used:\n${list}`, { faults });
+  const list = faults.map((fault) => `  ${name}.${fault.where}: ${fault.message}`).join("\n");
+  throw new InturnError("handler_invalid", `The ${name} of ${file} cannot be used:\n${list}`, { faults });
 }

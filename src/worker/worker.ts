@@ -3,18 +3,21 @@
  * graphile-worker's business (see preset.ts); what it may do with it is the account row's.
  */
 import { randomUUID } from "node:crypto";
-import { once, setMaxListeners } from "node:events";
+import { once } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Database } from "../db/pool.ts";
 import { reconcileOnce } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import type { RetryRule } from "../domain/failure.ts";
+import type { TargetRule } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
 import { ReadAhead } from "../engine/read-ahead.ts";
 import { every } from "../engine/recover.ts";
+import { createStop } from "../engine/stop.ts";
+import { TargetWatch } from "../engine/target-watch.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
 import type { Log } from "../log/log.ts";
@@ -31,6 +34,8 @@ export interface WorkerOptions {
   readonly handlerName: string;
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;
+  /** When failures open a target. */
+  readonly targetRuleOf: (target: string) => TargetRule;
   readonly log: Log;
   /** Accounts in hand at once. */
   readonly concurrency: number;
@@ -44,8 +49,8 @@ export interface WorkerOptions {
   readonly metrics: WorkerMetrics;
 }
 
-/** Between two tries to renew the lease, when one could not even be made. */
-const RENEWAL_RETRY_MS = 300;
+/** Between two tries of a loop whose pass could not even be made. */
+const RETRY_MS = 300;
 
 /** Handlers that are interrupted have this long to return before their accounts are given back. */
 const INTERRUPTED_MS_MAX = 500;
@@ -63,6 +68,7 @@ export class Worker {
   readonly #transactions: Transactions;
   readonly #ledger: Ledger;
   readonly #life: Life;
+  readonly #targets: TargetWatch;
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #stopping = createStop();
   readonly #abandoned = createStop();
@@ -76,20 +82,19 @@ export class Worker {
     const { databaseUrl: url, log, leaseMs } = options;
     this.#options = options;
     this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
-    const pools = openWorkerPools(url, log);
-    this.#database = pools.database;
-    this.#transactionPool = pools.transactionPool;
-    this.#transactions = createTransactions(this.#transactionPool, { idleMsMax: leaseMs, log });
+    const { database, transactionPool } = openWorkerPools(url, log);
+    [this.#database, this.#transactionPool] = [database, transactionPool];
+    this.#transactions = createTransactions(transactionPool, { idleMsMax: leaseMs, log });
     const workerId = this.#identity.id;
     const { metrics, keepDays, readAheadBytesMax: bytesMax, concurrency } = options;
-    const database = this.#database;
     const hopeless = this.#abandoned.signal;
     const readAhead = new ReadAhead({ database, bytesMax, concurrency, hopeless, log });
     this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
+    this.#targets = new TargetWatch({ database, workerId, ruleOf: options.targetRuleOf, hopeless, log });
     const onLost = (why: string) => this.#interruptAll(why);
-    this.#life = new Life({ url, database: this.#database, worker: this.#identity, leaseMs, log, onLost });
+    this.#life = new Life({ url, database, worker: this.#identity, leaseMs, log, onLost });
     this.recovery = new Recovery({
-      database: this.#database,
+      database,
       ledger: this.#ledger,
       workerId,
       log,
@@ -198,7 +203,8 @@ export class Worker {
     this.#stopWatchdog = startWatchdog(leaseMs);
     const { signal } = this.#closing;
     this.#loops = [
-      every({ signal, log, onErrorMs: RENEWAL_RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
+      every({ signal, log, onErrorMs: RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
+      every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the targets" }, () => this.#targets.look()),
       ...this.recovery.start(signal),
     ];
     log.info({ workerId: this.#identity.id, handler, concurrency }, "worker started");
@@ -226,6 +232,7 @@ export class Worker {
       {
         ledger: this.#ledger,
         transactions: this.#transactions,
+        targets: this.#targets,
         log,
         metrics,
         handler,
@@ -240,11 +247,4 @@ export class Worker {
     );
     if (!isWhole) this.recovery.troubled();
   }
-}
-
-/** A thousand turns listen to one signal: that is no leak. */
-function createStop(): AbortController {
-  const controller = new AbortController();
-  setMaxListeners(0, controller.signal);
-  return controller;
 }

@@ -5,8 +5,10 @@ import { randomUUID } from "node:crypto";
 import { type DueLook, type DueMark, FIRST_DUE, wakeLost } from "../../src/db/wake-ups.ts";
 import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
+import { TARGET_RULE } from "../../src/domain/target.ts";
 import { createLedger, type Ledger } from "../../src/engine/ledger.ts";
 import { ReadAhead } from "../../src/engine/read-ahead.ts";
+import { TargetWatch } from "../../src/engine/target-watch.ts";
 import { createTransactions } from "../../src/engine/transactions.ts";
 import type { TurnOptions } from "../../src/engine/turn-options.ts";
 import { createLog } from "../../src/log/log.ts";
@@ -23,6 +25,8 @@ export const rule: RetryRule = {
   handlerTimeoutMs: 60_000,
   failurePolicy: "block",
   parkMs: 60_000,
+  snoozeMsMax: 86_400_000,
+  target: "default",
 };
 
 /** What a settle says of an event that went well. */
@@ -61,6 +65,7 @@ export async function createTestWorker(
   };
   const options: TurnOptions = {
     ledger,
+    targets: new TargetWatch({ ...basis, workerId: id, ruleOf: () => TARGET_RULE, log }),
     transactions: createTransactions(db.database, { idleMsMax: 10_000, log }),
     handler: () => undefined,
     ruleOf: () => rule,

@@ -13,7 +13,8 @@ select
   coalesce(first.received_at, a.created_at) as first_received_at,
   last.processed_at as last_processed_at,
   extract(epoch from clock_timestamp() - head.received_at)::double precision as oldest_pending_seconds,
-  case when a.state = 'blocked' then a.state_since end as blocked_since
+  case when a.state = 'blocked' then a.state_since end as blocked_since,
+  case when a.state = 'waiting' then a.head_target end as waits_for
 from inturn.accounts as a
 left join inturn.events as first on first.account_id = a.id and first.seq = 1
 left join inturn.events as last on last.account_id = a.id and last.seq = a.processed_seq

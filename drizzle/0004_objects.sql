@@ -485,7 +485,7 @@ begin
   update inturn.accounts as a
   set last_seq = account.last_seq, processed_seq = account.processed_seq, dead = account.dead, skipped = account.skipped,
     state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
-    head_attempts = attempts, attempts_forgiven = attempts, head_error = null
+    head_attempts = attempts, attempts_forgiven = attempts, head_error = null, head_target = null, snoozed_since = null
   where a.id = account.id;
   if inturn.waits(next_state, account.paused_at) then
     perform inturn.wake(array[account.id], array[account.epoch]);
@@ -646,6 +646,422 @@ begin
 end
 $$;
 --> statement-breakpoint
+-- targets/close_target.sql
+
+-- Closes a target by hand, whoever opened it: its accounts are woken little by little. `accounts` wait for it now.
+create or replace function inturn.close_target(target text, why text default null, who text default session_user)
+returns table (state text, accounts bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_row inturn.targets;
+begin
+  select * into found_row from inturn.targets as t where t.name = close_target.target for update;
+  if found_row.name is null or found_row.state = 'closed' then
+    raise exception using errcode = 'IT008', message = format('target %L is not open', close_target.target);
+  end if;
+  perform inturn.shut_target(found_row);
+  insert into inturn.operations (verb, target, who, why)
+  values ('close', found_row.name, left(coalesce(who, session_user), 200), left(why, 2000));
+  return query select 'closed', (
+    select count(*) from inturn.accounts as a where a.state = 'waiting' and a.head_target = found_row.name
+  );
+end
+$$;
+--> statement-breakpoint
+-- targets/end_probe.sql
+
+-- Says how the probe of a target went. It works: the target is closed, and the accounts that wait are woken little by little
+-- (see wake_waiting). It failed: the target is open again, for longer than before.
+create or replace function inturn.end_probe(
+  target text,
+  account_id text,
+  succeeded boolean,
+  why text default null,
+  retry_after_ms double precision default null
+)
+returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found_row inturn.targets;
+begin
+  select * into found_row from inturn.targets as t
+  where t.name = target and t.state = 'half-open' and t.probe_account = end_probe.account_id for update;
+  if not found then
+    return;
+  end if;
+  if succeeded then
+    perform inturn.shut_target(found_row);
+    return;
+  end if;
+  update inturn.targets as t
+  set state = 'open', since = clock_timestamp(), probe_account = null, failed_probes = t.failed_probes + 1,
+    reason = coalesce(left(why, 2000), t.reason),
+    next_probe_at = clock_timestamp()
+      + greatest(inturn.target_backoff(t.failed_probes + 1), coalesce(retry_after_ms, 0) * interval '1 millisecond')
+  where t.name = found_row.name;
+end
+$$;
+--> statement-breakpoint
+-- targets/enter_target.sql
+
+-- Asks whether an event of this account may start: `go`, `wait`, or `probe`, when it is the one event by which the target is
+-- tried. When its time to be tried has come and no account waits, the next event that asks is the probe.
+create or replace function inturn.enter_target(target text, account_id text) returns text
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found_row inturn.targets;
+begin
+  select * into found_row from inturn.targets as t where t.name = target;
+  if found_row.name is null or found_row.state = 'closed' then
+    return 'go';
+  end if;
+  if found_row.state = 'half-open' then
+    return case when found_row.probe_account = account_id then 'probe' else 'wait' end;
+  end if;
+  if coalesce(found_row.next_probe_at > clock_timestamp(), true)
+    or exists (select from inturn.accounts as a where a.state = 'waiting' and a.head_target = target and a.paused_at is null)
+  then
+    return 'wait';
+  end if;
+  -- Of all who come to this point at once, one is the probe.
+  select * into found_row from inturn.targets as t where t.name = target for update;
+  if found_row.state = 'closed' then
+    return 'go';
+  elsif found_row.state = 'half-open' or coalesce(found_row.next_probe_at > clock_timestamp(), true) then
+    return 'wait';
+  end if;
+  update inturn.targets as t
+  set state = 'half-open', since = clock_timestamp(), probe_account = enter_target.account_id, next_probe_at = null, by_hand = false
+  where t.name = found_row.name;
+  return 'probe';
+end
+$$;
+--> statement-breakpoint
+-- targets/gather_waiting.sql
+
+-- Lets the accounts whose head failed shortly before a target was found to be away, or after it, wait for the target, and forgives
+-- the attempts: it was no fault of the event's. Heads that are retried or blocked for another reason name no target.
+create or replace function inturn.gather_waiting(target inturn.targets, accounts_max integer) returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with failed as materialized (
+    select a.id from inturn.accounts as a
+    where a.state in ('retrying', 'blocked') and a.state <> 'idle' and a.head_target = target.name
+      and a.state_since > target.away_since - interval '10 seconds'
+    limit accounts_max
+  ), held as materialized (
+    select a.id from inturn.accounts as a
+    where a.id = any (array(select f.id from failed as f)) and a.state in ('retrying', 'blocked') and a.head_target = target.name
+    order by a.id
+    for update skip locked
+  )
+  update inturn.accounts as a
+  set state = 'waiting', next_attempt_at = null, parked_until = null, attempts_forgiven = a.head_attempts
+  from held as h where a.id = h.id
+$$;
+--> statement-breakpoint
+-- targets/lock_target.sql
+
+-- Locks a target's row, which is made unless it is there. Handlers may name targets as they like: beyond a thousand there is none,
+-- and the answer is null. Whoever locks a target and accounts locks the target first.
+create or replace function inturn.lock_target(target text) returns inturn.targets
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  targets_max constant integer := 1000;
+  found_row inturn.targets;
+begin
+  select * into found_row from inturn.targets as t where t.name = target for update;
+  if found then
+    return found_row;
+  end if;
+  if (select count(*) from inturn.targets) >= targets_max then
+    return null;
+  end if;
+  insert into inturn.targets (name) values (target) on conflict do nothing;
+  select * into found_row from inturn.targets as t where t.name = target for update;
+  return found_row;
+end
+$$;
+--> statement-breakpoint
+-- targets/open_target.sql
+
+-- Opens a target by hand: none of its events starts until a person closes it, or, with `until`, until then, when it is tried
+-- with one event. It cannot be opened for nothing: `why` is recorded, and shown wherever the target is.
+create or replace function inturn.open_target(
+  target text,
+  why text default null,
+  who text default session_user,
+  until timestamptz default null
+)
+returns table (state text, accounts bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_row inturn.targets;
+begin
+  if coalesce(length(open_target.target) not between 1 and 100, true) then
+    raise exception using errcode = 'IT009', message = 'a target has a name of 1 to 100 characters';
+  end if;
+  found_row := inturn.lock_target(open_target.target);
+  if found_row.name is null then
+    raise exception using errcode = 'IT009', message = 'there are 1000 targets already, which is the most';
+  end if;
+  update inturn.targets as t
+  set state = 'open', since = clock_timestamp(), away_since = coalesce(t.away_since, clock_timestamp()), by_hand = true,
+    reason = left(coalesce(why, 'opened by ' || who), 2000), probe_account = null, next_probe_at = until,
+    suspected_since = null, suspected_at = null
+  where t.name = found_row.name;
+  insert into inturn.operations (verb, target, who, why)
+  values ('open', found_row.name, left(coalesce(who, session_user), 200), left(why, 2000));
+  return query select 'open', (
+    select count(*) from inturn.accounts as a where a.state = 'waiting' and a.head_target = found_row.name
+  );
+end
+$$;
+--> statement-breakpoint
+-- targets/report_attempts.sql
+
+-- Takes note of how one worker's attempts of a target went within the window, and opens the target when those of all workers show
+-- an outage. Every worker reports while a target is suspected; until all have had the time to, nothing is concluded.
+create or replace function inturn.report_attempts(
+  target text,
+  worker_id uuid,
+  attempts integer,
+  failed integer,
+  failed_accounts text[],
+  attempts_min integer,
+  accounts_min integer,
+  failed_share double precision,
+  last_error text
+)
+returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  window_length constant interval := '10 seconds';
+  heard_within constant interval := '1 second';
+  heard_after constant interval := '600 milliseconds';
+  found_row inturn.targets := inturn.lock_target(report_attempts.target);
+  everybody record;
+begin
+  if found_row.name is null or found_row.state <> 'closed' then
+    return;
+  end if;
+  insert into inturn.target_attempts as a (target, worker_id, attempts, failed, failed_accounts)
+  values (
+    found_row.name, report_attempts.worker_id, report_attempts.attempts, report_attempts.failed, report_attempts.failed_accounts
+  )
+  on conflict (target, worker_id) do update
+  set at = clock_timestamp(), attempts = excluded.attempts, failed = excluded.failed, failed_accounts = excluded.failed_accounts;
+  if report_attempts.failed > 0 then
+    if coalesce(found_row.suspected_at < clock_timestamp() - window_length, true) then
+      found_row.suspected_since := clock_timestamp();
+    end if;
+    update inturn.targets as t set suspected_since = found_row.suspected_since, suspected_at = clock_timestamp()
+    where t.name = found_row.name;
+  end if;
+  if found_row.suspected_since > clock_timestamp() - heard_after then
+    return;
+  end if;
+  select sum(a.attempts) as attempts, sum(a.failed) as failed,
+    (select count(distinct account) from inturn.target_attempts as b, unnest(b.failed_accounts) as account
+     where b.target = found_row.name and b.at > clock_timestamp() - heard_within) as accounts
+  into everybody
+  from inturn.target_attempts as a where a.target = found_row.name and a.at > clock_timestamp() - heard_within;
+  if everybody.attempts >= attempts_min and everybody.accounts >= accounts_min
+    and everybody.failed >= everybody.attempts * failed_share
+  then
+    perform inturn.trip_target(found_row.name, format(
+      '%s of %s attempts within %s s failed, the last one with: %s', everybody.failed, everybody.attempts,
+      extract(epoch from window_length)::integer, last_error
+    ));
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- targets/shut_target.sql
+
+-- Closes a target whose row is locked, and forgets what led to its opening.
+create or replace function inturn.shut_target(target inturn.targets) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update inturn.targets as t
+  set state = 'closed', since = clock_timestamp(), away_since = null, reason = null, next_probe_at = null, failed_probes = 0,
+    probe_account = null, by_hand = false, woken = 0, suspected_since = null, suspected_at = null
+  where t.name = target.name;
+  delete from inturn.target_attempts as a where a.target = target.name;
+end
+$$;
+--> statement-breakpoint
+-- targets/start_probe.sql
+
+-- Wakes the account that has waited longest for a target whose time to be tried has come: its head is the probe.
+create or replace function inturn.start_probe(target inturn.targets) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  account record;
+begin
+  select a.id, a.epoch into account from inturn.accounts as a
+  where a.state = 'waiting' and a.head_target = target.name and a.paused_at is null
+  order by a.state_since
+  limit 1
+  for update skip locked;
+  if not found then
+    return;
+  end if;
+  update inturn.accounts as a set state = 'scheduled', state_since = clock_timestamp() where a.id = account.id;
+  update inturn.targets as t
+  set state = 'half-open', since = clock_timestamp(), probe_account = account.id, next_probe_at = null, by_hand = false
+  where t.name = target.name;
+  perform inturn.wake(array[account.id], array[account.epoch]);
+end
+$$;
+--> statement-breakpoint
+-- targets/target_backoff.sql
+
+-- How long a target is left alone after so many failed probes: a second, twice as long each time, a minute at most; each time a
+-- little less, so that several targets are not tried at the same moment.
+create or replace function inturn.target_backoff(failed_probes integer) returns interval
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select least(60, power(2, least(failed_probes, 10))) * (0.75 + random() / 4) * interval '1 second'
+$$;
+--> statement-breakpoint
+-- targets/tend_targets.sql
+
+-- Does for every target what its time has come for, and answers those that are not closed or are suspected. Every worker calls it
+-- a few times a second; one of them at a time does the work. It looks at what is, not at what happened: whichever step a worker
+-- died in, the next call goes on from there.
+create or replace function inturn.tend_targets()
+returns table (target text, state text, suspected boolean)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  tender_lock constant bigint := 4917238004;
+  -- One call locks at most so many accounts of a target.
+  accounts_max constant integer := 1000;
+  current_row inturn.targets;
+begin
+  if pg_try_advisory_xact_lock(tender_lock) then
+    for current_row in
+      select t.* from inturn.targets as t
+      where t.state <> 'closed' or exists (select from inturn.accounts as a where a.state = 'waiting' and a.head_target = t.name)
+      order by t.name
+      for update skip locked
+    loop
+      if current_row.state = 'closed' then
+        perform inturn.wake_waiting(current_row, accounts_max);
+        continue;
+      end if;
+      perform inturn.gather_waiting(current_row, accounts_max);
+      if current_row.state = 'open' and current_row.next_probe_at <= clock_timestamp() then
+        perform inturn.start_probe(current_row);
+      elsif current_row.state = 'half-open' and current_row.since < clock_timestamp() - interval '1 second' and not exists (
+        select from inturn.accounts as a
+        where a.id = current_row.probe_account and (a.state = 'running' or a.state = 'scheduled' and a.paused_at is null)
+      ) then
+        -- Nobody will say how the probe went: it was skipped or paused, or its worker died again and again. Another one is tried.
+        update inturn.targets as t
+        set state = 'open', since = clock_timestamp(), probe_account = null, next_probe_at = clock_timestamp()
+        where t.name = current_row.name;
+      end if;
+    end loop;
+  end if;
+  return query
+  select t.name, t.state, coalesce(t.suspected_at > clock_timestamp() - interval '10 seconds', false)
+  from inturn.targets as t
+  where t.state <> 'closed' or t.suspected_at > clock_timestamp() - interval '10 seconds';
+end
+$$;
+--> statement-breakpoint
+-- targets/trip_target.sql
+
+-- Opens a target: a handler said that it is away, or too many attempts failed. One that is open already is left alone for longer
+-- when the handler says so, unless a person opened it. Answers whether it is away now.
+create or replace function inturn.trip_target(target text, why text, retry_after_ms double precision default null) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found_row inturn.targets := inturn.lock_target(target);
+  not_before timestamptz := clock_timestamp() + coalesce(retry_after_ms, 0) * interval '1 millisecond';
+begin
+  if found_row.name is null then
+    return false;
+  end if;
+  if found_row.state = 'closed' then
+    update inturn.targets as t
+    set state = 'open', since = clock_timestamp(), away_since = clock_timestamp(), reason = left(why, 2000), failed_probes = 0,
+      by_hand = false, suspected_since = null, suspected_at = null,
+      next_probe_at = greatest(not_before, clock_timestamp() + inturn.target_backoff(0))
+    where t.name = found_row.name;
+  elsif found_row.state = 'open' and not found_row.by_hand then
+    update inturn.targets as t set next_probe_at = greatest(t.next_probe_at, not_before) where t.name = found_row.name;
+  end if;
+  return true;
+end
+$$;
+--> statement-breakpoint
+-- targets/wake_waiting.sql
+
+-- Wakes accounts that wait for a target that is closed, in the order in which they have waited: 16 in the first second, twice as
+-- many in each second after it, so that a system that has just come back is not met by all of them at once.
+create or replace function inturn.wake_waiting(target inturn.targets, accounts_max integer) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  first_second constant integer := 16;
+  seconds double precision := extract(epoch from clock_timestamp() - target.since);
+  allowed bigint := ceil(first_second * (power(2, least(seconds, 30)) - 1))::bigint - target.woken;
+  accounts integer;
+begin
+  if allowed <= 0 then
+    return;
+  end if;
+  with longest as materialized (
+    select a.id from inturn.accounts as a
+    where a.state = 'waiting' and a.head_target = target.name
+    order by a.state_since
+    limit least(allowed, accounts_max)
+  ), held as materialized (
+    select a.id from inturn.accounts as a
+    where a.id = any (array(select l.id from longest as l)) and a.state = 'waiting' and a.head_target = target.name
+    order by a.id
+    for update skip locked
+  ), freed as (
+    update inturn.accounts as a set state = 'scheduled', state_since = clock_timestamp()
+    from held as h where a.id = h.id
+    returning a.id, a.epoch, inturn.waits(a.state, a.paused_at) as waits
+  ), woken as materialized (
+    select inturn.wake(array_agg(f.id), array_agg(f.epoch)) from freed as f where f.waits having count(*) > 0
+  )
+  select count(*) into accounts from freed left join woken on true;
+  update inturn.targets as t set woken = t.woken + accounts where t.name = target.name;
+end
+$$;
+--> statement-breakpoint
 -- views/account_results.sql
 
 -- One row per account. The head is the first event that is not settled; every event after it waits for it.
@@ -663,7 +1079,8 @@ select
   coalesce(first.received_at, a.created_at) as first_received_at,
   last.processed_at as last_processed_at,
   extract(epoch from clock_timestamp() - head.received_at)::double precision as oldest_pending_seconds,
-  case when a.state = 'blocked' then a.state_since end as blocked_since
+  case when a.state = 'blocked' then a.state_since end as blocked_since,
+  case when a.state = 'waiting' then a.head_target end as waits_for
 from inturn.accounts as a
 left join inturn.events as first on first.account_id = a.id and first.seq = 1
 left join inturn.events as last on last.account_id = a.id and last.seq = a.processed_seq
@@ -708,7 +1125,7 @@ cross join lateral (select e.seq = a.processed_seq + 1 as is_head) as head;
 
 -- Every verb that was carried out: who, when, why.
 create or replace view inturn.operator_log as
-select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why from inturn.operations as o;
+select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why, o.target from inturn.operations as o;
 --> statement-breakpoint
 -- views/order_violations.sql
 
@@ -766,6 +1183,28 @@ with per_account as (
   from per_account
 )
 select w.*, w.ideal_seconds / nullif(w.makespan_seconds, 0) as efficiency from whole as w;
+--> statement-breakpoint
+-- views/target_status.sql
+
+-- One row per target that is away, or that accounts still wait for.
+create or replace view inturn.target_status as
+select
+  t.name as target,
+  t.state,
+  t.away_since,
+  t.reason,
+  t.next_probe_at,
+  t.failed_probes,
+  t.probe_account,
+  t.by_hand,
+  waiting.accounts as waiting_accounts,
+  waiting.events as waiting_events
+from inturn.targets as t
+cross join lateral (
+  select count(*) as accounts, coalesce(sum(a.last_seq - a.processed_seq), 0)::bigint as events
+  from inturn.accounts as a where a.state = 'waiting' and a.head_target = t.name
+) as waiting
+where t.state <> 'closed' or waiting.accounts > 0;
 --> statement-breakpoint
 -- views/throughput.sql
 

@@ -1,0 +1,40 @@
+CREATE TABLE "inturn"."target_attempts" (
+	"target" text collate "C" NOT NULL,
+	"worker_id" uuid NOT NULL,
+	"at" timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+	"attempts" integer NOT NULL,
+	"failed" integer NOT NULL,
+	"failed_accounts" text[] NOT NULL,
+	CONSTRAINT "target_attempts_pk" PRIMARY KEY("target","worker_id")
+);
+--> statement-breakpoint
+CREATE TABLE "inturn"."targets" (
+	"name" text collate "C" NOT NULL,
+	"state" text DEFAULT 'closed' NOT NULL,
+	"since" timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+	"away_since" timestamp with time zone,
+	"reason" text,
+	"next_probe_at" timestamp with time zone,
+	"failed_probes" integer DEFAULT 0 NOT NULL,
+	"probe_account" text collate "C",
+	"by_hand" boolean DEFAULT false NOT NULL,
+	"woken" bigint DEFAULT 0 NOT NULL,
+	"suspected_since" timestamp with time zone,
+	"suspected_at" timestamp with time zone,
+	CONSTRAINT "targets_pk" PRIMARY KEY("name"),
+	CONSTRAINT "targets_state_known" CHECK (state in ('closed', 'open', 'half-open')),
+	CONSTRAINT "targets_away_has_since" CHECK ((state = 'closed') = (away_since is null)),
+	CONSTRAINT "targets_half_open_has_probe" CHECK ((state = 'half-open') = (probe_account is not null))
+);
+--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> statement-breakpoint
+ALTER TABLE "inturn"."operations" DROP CONSTRAINT "operations_verb_known";--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD COLUMN "head_target" text collate "C";--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD COLUMN "snoozed_since" timestamp with time zone;--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
+CREATE INDEX "accounts_waiting" ON "inturn"."accounts" USING btree ("head_target","state_since") WHERE state = 'waiting';--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_waiting_has_target" CHECK (state <> 'waiting' or head_target is not null);--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_state_known" CHECK (state in ('idle', 'scheduled', 'running', 'retrying', 'blocked', 'waiting'));--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_of_one" CHECK ((account_id is null) <> (target is null));--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive', 'replay', 'open', 'close'));
