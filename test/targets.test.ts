@@ -99,7 +99,7 @@ test(
     const two = await createSystem(db, away);
     await append(db, "pay.made", "a", "b", "c");
     await one.turn("a");
-    await one.turn("b", "c");
+    for (const id of ["b", "c"]) await one.turn(id);
     await two.options.targets.look();
     await letProbe(db);
     assert.deepEqual(await target(db), { state: "half-open", failed_probes: 0, probe_account: "a" });
@@ -204,7 +204,7 @@ test(
     const [one, two] = [await createSystem(db, away), await createSystem(db, away)];
     await append(db, "pay.made", "a", "b", "c", "d");
     await one.turn("a");
-    await one.turn("b", "c", "d");
+    for (const id of ["b", "c", "d"]) await one.turn(id);
     await two.options.targets.look();
     await letProbe(db);
     const { promise: dead } = Promise.withResolvers<void>();
