@@ -89,6 +89,8 @@ test(
     assert.deepEqual(valuesOf(families, "inturn_events_settled_total"), { processed: 2, dead: 1 });
     assert.deepEqual(valuesOf(families, "inturn_attempts_failed_total"), {
       retry: 1,
+      snooze: 0,
+      wait: 0,
       block: 0,
       park: 0,
       "dead-letter": 1,
@@ -115,6 +117,7 @@ test(
       running: 0,
       retrying: 0,
       blocked: 0,
+      waiting: 0,
       paused: 0,
     });
 

@@ -55,16 +55,25 @@ test(
         settled: 0,
         backlog: 0,
         oldestPendingSeconds: null,
-        accounts: { idle: 0, scheduled: 0, running: 0, retrying: 0, blocked: 0, paused: 0 },
+        accounts: { idle: 0, scheduled: 0, running: 0, retrying: 0, blocked: 0, waiting: 0, paused: 0 },
         waitMs: null,
         oldestSnapshotSeconds: 0,
         orderViolations: 0,
+        targets: [],
       },
     );
     await fill(db);
     const pulse = await readPulse(db.database);
     assert.deepEqual([pulse.received, pulse.settled, pulse.backlog, pulse.orderViolations], [29, 13, 16, 0]);
-    assert.deepEqual(pulse.accounts, { idle: 2, scheduled: 1, running: 1, retrying: 1, blocked: 2, paused: 1 });
+    assert.deepEqual(pulse.accounts, {
+      idle: 2,
+      scheduled: 1,
+      running: 1,
+      retrying: 1,
+      blocked: 2,
+      waiting: 0,
+      paused: 1,
+    });
     // Seq 2 of a blocked account, received 98 s before the accounts were made.
     assert.ok(Math.abs((pulse.oldestPendingSeconds ?? 0) - 98) < 5, `${pulse.oldestPendingSeconds} s`);
     assert.ok((pulse.waitMs?.p50 ?? 0) > 90_000);
@@ -114,14 +123,14 @@ test(
     const [first, second] = await Promise.all([watch.latest(), watch.latest()]);
     assert.equal(first, second);
     assert.equal(await watch.latest(), first);
-    assert.equal(texts.length, 5);
+    assert.equal(texts.length, 6);
     const heard = new Promise((resolve) => watch.listen(resolve));
     const running = watch.run();
     const next = await heard;
     assert.notEqual(next, first);
     assert.equal(await watch.latest(), next);
     assert.deepEqual(watch.history, [first, next]);
-    assert.equal(texts.length, 10);
+    assert.equal(texts.length, 12);
     watch.close();
     await running;
   }),
@@ -272,7 +281,7 @@ test(
     await listLanes(database, { lanesMax: 50, sinceMs: 0 });
     await listDeadLetters(database, { afterAccountId: "", accountsMax: 50 });
     await readPulse(database);
-    assert.equal(texts.length, 13);
+    assert.equal(texts.length, 14);
     for (const { text, values } of texts) {
       const rows = await db.query<{ "QUERY PLAN": string }>(`explain ${text}`, values);
       const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");

@@ -1,10 +1,9 @@
-import { userInfo } from "node:os";
 import { Argument, Command, InvalidArgumentError } from "commander";
 import { readSettings } from "../config/settings.ts";
 import type { Verb } from "../domain/account.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { withConnection } from "../service/connection.ts";
-import { jsonOption } from "./options.ts";
+import { currentUser, jsonOption } from "./options.ts";
 import { print, say } from "./output.ts";
 
 interface OperatorFlags {
@@ -42,13 +41,4 @@ async function run(command: { verb: Verb; account: string; seq?: number; flags: 
   const operated = await withConnection(connection, (database) => carryOutVerb(database, operation));
   if (json === true) print(JSON.stringify({ accountId, verb, ...operated }));
   else print(`${verb}: account ${accountId} is ${operated.state}; event ${operated.seq}`);
-}
-
-/** A container may run us under a number that has no name. */
-function currentUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return `uid ${process.getuid?.()}`;
-  }
 }

@@ -1,3 +1,4 @@
+import { userInfo } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 
@@ -53,4 +54,13 @@ export function addWorkloadOptions(command: Command, defaults: { batch: number }
         default: defaults.batch,
       }),
     );
+}
+
+/** Who runs the command. A container may run us under a number that has no name. */
+export function currentUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.()}`;
+  }
 }

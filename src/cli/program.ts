@@ -86,6 +86,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./sources.ts")).createSourcesCommand(),
   },
   {
+    name: "target",
+    description: "list the outside systems that are away; open and close them by hand",
+    load: async () => (await import("./target.ts")).createTargetCommand(),
+  },
+  {
     name: "pause",
     description: "let nobody start an event of this account until it is resumed; waits for the event in hand",
     load: async () => (await import("./operate.ts")).createOperatorCommand("pause"),

@@ -9,6 +9,7 @@ import { readStatus, type Status } from "../service/status.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, oneLine, print, printFacts, printTable, say } from "./output.ts";
 import { listenForStop } from "./stop.ts";
+import { printTargets } from "./target.ts";
 
 /** Between two readings: rates need two. */
 const INTERVAL_MS = 1_000;
@@ -59,10 +60,14 @@ function printStatus(status: Status, isRedrawn: boolean): void {
       `\nA session has kept a snapshot for ${age}: events cost more and more until it ends. docs/metrics.md names it.`,
     );
   }
+  if (status.targets.length > 0) {
+    print("");
+    printTargets(status.targets);
+  }
   if (attention.length > 0) {
     print("");
     printTable(
-      ["NEEDS ATTENTION", "STATE", "SINCE", "WAITING", "ATTEMPTS", "ERROR"],
+      ["NEEDS ATTENTION", "STATE", "SINCE", "PENDING", "ATTEMPTS", "ERROR"],
       attention.map(({ accountId, state, since, pending, attempts, error }) => [
         oneLine(accountId),
         state,

@@ -54,7 +54,9 @@ ${operationsTable(operations)}`)}`,
 }
 
 function showHead(event: EventResult, { headSeq, state }: AccountResult): ShownEvent {
-  return event.seq === headSeq && (state === "blocked" || state === "paused") ? { ...event, state } : event;
+  return event.seq === headSeq && ["blocked", "paused", "waiting"].includes(state)
+    ? { ...event, state: state as ShownEvent["state"] }
+    : event;
 }
 
 /** A page of events; of a large one's data no more than is shown. */
@@ -96,11 +98,12 @@ function summary(account: AccountResult): Markup {
     ["State", stateBadge(state)],
     ["Events", count(events)],
     ["Processed", count(processed)],
-    ["Waiting", count(pending)],
+    ["Pending", count(pending)],
     ["Oldest waits for", oldestPendingSeconds === null ? "–" : formatDuration(oldestPendingSeconds * 1_000)],
     ["Dead letters", dead === 0 ? "none" : html`<span class="bad">${count(dead)}</span>`],
   ];
   return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+${account.waitsFor === null ? "" : html`<p class="note"><strong>Event ${headSeq} waits for its target ${account.waitsFor}, which is away.</strong> It goes on by itself when that is back.</p>`}
 ${headError === null ? "" : html`<p class="note bad"><strong>Event ${headSeq} failed, attempt ${headAttempts}${account.blockedSince === null ? "" : html`, blocked since ${timeOfDay(account.blockedSince)}`}:</strong> ${headError}</p>`}`;
 }
 
@@ -126,7 +129,7 @@ function describeHead({ headSeq }: AccountResult, events: readonly ShownEvent[])
   return html`<p>It gives up <strong>event ${headSeq}</strong>:</p>${data}`;
 }
 
-const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: tried three times</span></div>`;
+const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head waiting"></i>◌ its target is away</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: tried three times</span></div>`;
 
 function eventsTable(c: PageContext, events: readonly ShownEvent[]): Markup {
   if (events.length === 0) return html`<p class="card">No event is kept here.</p>`;

@@ -83,7 +83,7 @@ function accountsTable(c: PageContext, accounts: readonly UrgentAccount[]): Mark
     { label: "Account" },
     { label: "State" },
     { label: "Since" },
-    { label: "Waiting events", number: true },
+    { label: "Pending events", number: true },
     { label: "Oldest waits for", number: true },
     { label: "Attempts", number: true },
     { label: "Dead letters", number: true },

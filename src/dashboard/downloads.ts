@@ -24,6 +24,7 @@ const COLUMNS: Record<keyof AccountResult, string> = {
   lastProcessedAt: "last_processed_at",
   oldestPendingSeconds: "oldest_pending_seconds",
   blockedSince: "blocked_since",
+  waitsFor: "waits_for",
 };
 
 /** How a format begins, goes on and ends. */

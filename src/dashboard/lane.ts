@@ -24,7 +24,9 @@ const BAR_WIDTH_MIN = 2;
 const MARKS_MAX = 6;
 
 /** An event as the account's page shows it: the head of a blocked or paused account is not just pending. */
-export type ShownEvent = Omit<EventResult, "state"> & { readonly state: EventResult["state"] | "blocked" | "paused" };
+export type ShownEvent = Omit<EventResult, "state"> & {
+  readonly state: EventResult["state"] | "blocked" | "paused" | "waiting";
+};
 
 interface Row {
   readonly event: ShownEvent;

@@ -5,6 +5,7 @@ import { html } from "hono/html";
 import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
+import type { TargetStatus } from "../db/target-status.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 import { formatDuration } from "../domain/duration.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
@@ -73,6 +74,7 @@ async function readParts({ database, watch, pulse, basePath }: LiveOptions): Pro
     listWorkers(database, WORKERS_MAX),
   ]);
   const now = html`${tiles(pulse, pointsOf(watch.history.slice(-2)).at(-1), workers)}
+${targetNotes(pulse.targets)}
 <h2>Needs attention</h2>
 ${attentionTable(attention, basePath)}`;
   const rest = html`<h2>Accounts by state</h2>
@@ -109,13 +111,30 @@ function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerA
   return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
+/** What every person who looks wants to know first: which outside system is away, since when, who waits, and what comes next. */
+function targetNotes(targets: readonly TargetStatus[]): Markup {
+  return html`${targets.map((target) => {
+    const waits = `${count(target.waitingAccounts)} accounts wait, with ${count(target.waitingEvents)} events`;
+    if (target.awaySeconds === null)
+      return html`<p class="note good"><strong>${target.target} is back.</strong> ${waits}; they are woken little by little.</p>`;
+    const since = formatDuration(target.awaySeconds * 1_000);
+    return html`<p class="note bad"><strong>${target.target} is away</strong> for ${since}: ${waits}, ${nextTryOf(target)}. <span class="dim">${(target.reason ?? "").slice(0, 300)}</span></p>`;
+  })}`;
+}
+
+function nextTryOf({ state, nextProbeSeconds, probeAccount, byHand }: TargetStatus): string {
+  if (state === "half-open") return `it is being tried with the account ${probeAccount}`;
+  if (nextProbeSeconds !== null) return `next try in ${formatDuration(Math.max(0, nextProbeSeconds * 1_000))}`;
+  return byHand ? "until a person closes it" : "no try is planned";
+}
+
 function attentionTable(accounts: readonly UrgentAccount[], basePath: string): Markup {
   if (accounts.length === 0) return html`<p class="card good">✓ No account is blocked or retrying.</p>`;
   const columns = [
     { label: "Account" },
     { label: "State" },
     { label: "Since" },
-    { label: "Waiting events", number: true },
+    { label: "Pending events", number: true },
     { label: "Attempts", number: true },
     { label: "Error" },
   ];

@@ -116,6 +116,7 @@ const SIGNS: Readonly<Record<string, string>> = {
   processing: "▶",
   retrying: "↻",
   blocked: "■",
+  waiting: "◌",
   dead: "✗",
   paused: "‖",
   skipped: "↷",

@@ -4,6 +4,7 @@
 import type { ShownState } from "../domain/account.ts";
 import { SHOWN_STATE } from "./accounts.ts";
 import type { Database } from "./pool.ts";
+import { listTargetStatus, type TargetStatus } from "./target-status.ts";
 
 /** The system at a moment of the database's clock. */
 export interface Pulse {
@@ -24,7 +25,12 @@ export interface Pulse {
   readonly oldestSnapshotSeconds: number;
   /** Breaches of the promise among what was settled last: always 0. */
   readonly orderViolations: number;
+  /** The targets that are away, or still waited for. */
+  readonly targets: readonly TargetStatus[];
 }
+
+/** More targets are not named. */
+const TARGETS_MAX = 100;
 
 /** Of each state, this many accounts are looked at for the oldest event: those that have been in it for longest. */
 const HEADS_MAX = 5_000;
@@ -99,6 +105,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
     const oldest = await client.query<{ seconds: number | null }>(OLDEST);
     const recent = await client.query<{ waitMs: [number, number] | null; orderViolations: number }>(RECENTLY_SETTLED);
     const snapshot = await client.query<{ seconds: number }>(OLDEST_SNAPSHOT);
+    const targets = await listTargetStatus(client, TARGETS_MAX);
     client.release();
     const sum = (of: "received" | "settled") => totals.rows.reduce((total, row) => total + row[of], 0);
     const waitMs = recent.rows[0]?.waitMs ?? null;
@@ -112,6 +119,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
       accounts: { ...NONE, ...Object.fromEntries(totals.rows.map((row) => [row.state, row.accounts])) },
       waitMs: waitMs === null ? null : { p50: waitMs[0], p95: waitMs[1] },
       orderViolations: recent.rows[0]?.orderViolations ?? 0,
+      targets,
     };
   } catch (error) {
     client.release(error as Error);

@@ -17,7 +17,7 @@ export const ACCOUNT_COLUMNS = `
   r.account_id as "accountId", r.state, r.events, r.processed, r.pending, r.dead, r.head_seq as "headSeq",
   r.head_attempts as "headAttempts", r.head_error as "headError", r.first_received_at::text as "firstReceivedAt",
   r.last_processed_at::text as "lastProcessedAt", r.oldest_pending_seconds as "oldestPendingSeconds",
-  r.blocked_since::text as "blockedSince"`;
+  r.blocked_since::text as "blockedSince", r.waits_for as "waitsFor"`;
 
 /** One account, or undefined when it never had an event. */
 export async function findAccount(database: Database, accountId: string): Promise<AccountResult | undefined> {

@@ -23,6 +23,7 @@ export const accountResults = inturn
     lastProcessedAt: moment("last_processed_at"),
     oldestPendingSeconds: doublePrecision("oldest_pending_seconds"),
     blockedSince: moment("blocked_since"),
+    waitsFor: text("waits_for"),
   })
   .existing();
 

@@ -42,6 +42,7 @@ export const ERRORS = {
   },
   event_not_settled: { status: 409, says: "No settled event with this seq is kept." },
   replay_too_large: { status: 409, says: "More than 100,000 events would be replayed at once." },
+  target_not_open: { status: 409, says: "The target is closed already: its events start." },
   body_too_large: { status: 413, says: "The body, or one event in it, is larger than allowed." },
   media_type_unsupported: { status: 415, says: "The route does not read this content type." },
   host_refused: {

@@ -29,7 +29,7 @@ const querySchema = z.strictObject({
     }),
   search: z.string().max(ID_LENGTH_MAX).default("").openapi({ description: "What the ids begin with." }),
   sort: z.enum(SORTS).default("id").openapi({
-    description: "By id, or with the most waiting events first; then only accounts that have any are listed.",
+    description: "By id, or with the most pending events first; then only accounts that have any are listed.",
   }),
   cursor: z.string().max(2_000).optional().openapi({ description: "The `next` of the page before." }),
   limit: limitSchema,
@@ -53,6 +53,7 @@ const accountSchema = z
     lastProcessedAt: timeSchema,
     oldestPendingSeconds: z.number().nullable(),
     blockedSince: timeSchema,
+    waitsFor: z.string().nullable().openapi({ description: "The target that it waits for, which is away." }),
   })
   .openapi("Account");
 

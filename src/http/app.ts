@@ -27,6 +27,7 @@ import { type Pages, type Reported, registerPages } from "./pages.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
+import { createTargetRoutes } from "./targets.ts";
 import { traceRequest } from "./trace.ts";
 import { createWebhookRoutes } from "./webhooks.ts";
 
@@ -68,6 +69,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),
+    ...createTargetRoutes(database, options.log),
     ...createHealthRoutes(options.ingest),
     createMetricsRoute(options.exposeMetrics),
   ];

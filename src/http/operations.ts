@@ -18,7 +18,8 @@ const LENGTH_MAX = { who: 200, why: 2_000 };
 /** A reason of full length, escaped throughout, with room to spare. */
 const REASON_BYTES_MAX = 65_536;
 
-const reasonSchema = z.strictObject({
+/** What every operation may say: who, and why. */
+export const reasonSchema = z.strictObject({
   who: z.string().min(1).max(LENGTH_MAX.who).optional(),
   why: z.string().min(1).max(LENGTH_MAX.why).optional(),
 });
@@ -103,22 +104,27 @@ async function postOperation(
   refuseOtherSites(c);
   const accountId = c.req.param("id") ?? "";
   requireReach(c, accountId);
-  const checked = SCHEMAS[verb].safeParse(await readOptionalJson(c));
-  if (!checked.success) {
-    const faults = checked.error.issues.map((issue) => ({
-      where: `/${issue.path.join("/")}`,
-      message: issue.message,
-    }));
-    throw new InturnError("operation_invalid", `This is no ${verb}; nothing was changed.`, { faults });
-  }
-  const who = nameOf(c.get("caller"), checked.data.who);
-  const operated = await carryOutVerb(database, { verb, accountId, ...checked.data, who });
+  const asked = checkOperation(verb, SCHEMAS[verb], await readOptionalJson(c));
+  const who = operatorName(c.get("caller"), asked.who);
+  const operated = await carryOutVerb(database, { verb, accountId, ...asked, who });
   log.info({ verb, accountId, seq: operated.seq, who }, "an operator's verb was carried out");
   return c.json({ accountId, verb, ...operated });
 }
 
+/** @throws InturnError `operation_invalid`, which names the fields */
+export function checkOperation<Schema extends z.ZodType>(
+  verb: string,
+  schema: Schema,
+  body: unknown,
+): z.output<Schema> {
+  const checked = schema.safeParse(body);
+  if (checked.success) return checked.data;
+  const faults = checked.error.issues.map((issue) => ({ where: `/${issue.path.join("/")}`, message: issue.message }));
+  throw new InturnError("operation_invalid", `This is no ${verb}; nothing was changed.`, { faults });
+}
+
 /** Whoever has a key is recorded under its name, whoever else they say they are; what is too long is cut from what they say. */
-function nameOf(caller: Caller, who: string | undefined): string {
+export function operatorName(caller: Caller, who: string | undefined): string {
   if (who === undefined) return caller.name;
   if (caller.keyId === null) return who;
   const key = ` (${caller.name})`;
@@ -126,7 +132,7 @@ function nameOf(caller: Caller, who: string | undefined): string {
 }
 
 /** A verb that needs no more than its name may come without a body. */
-async function readOptionalJson(c: ApiContext): Promise<unknown> {
+export async function readOptionalJson(c: ApiContext): Promise<unknown> {
   if (c.req.header("content-length") === "0" || c.req.raw.body === null) return {};
   refuseEncoding(c);
   if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);

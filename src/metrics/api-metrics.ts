@@ -11,6 +11,8 @@ export interface SystemReading {
   readonly oldestSnapshotSeconds: number;
   readonly accounts: Readonly<Record<string, number>>;
   readonly orderViolations: number;
+  /** The targets that are away, or still waited for. */
+  readonly targets: readonly { target: string; awaySeconds: number | null; waitingAccounts: number }[];
 }
 
 /** The metrics of one API process. */
@@ -60,6 +62,18 @@ export class ApiMetrics {
     labelNames: ["state"],
     registers: [this.#system],
   });
+  readonly #targetAway = new Gauge({
+    name: "inturn_target_away_seconds",
+    help: "For how long a target has been away; a target that is not away is not named.",
+    labelNames: ["target"],
+    registers: [this.#system],
+  });
+  readonly #targetAccounts = new Gauge({
+    name: "inturn_target_waiting_accounts",
+    help: "Accounts that wait for a target that is away, or has just come back.",
+    labelNames: ["target"],
+    registers: [this.#system],
+  });
   readonly #orderViolations = new Gauge({
     name: "inturn_order_violations",
     help: "Events settled in the last seconds, of those looked at, that broke the order of their account. Always 0.",
@@ -98,6 +112,11 @@ export class ApiMetrics {
     this.#oldestPending.set(reading.oldestPendingSeconds ?? 0);
     this.#oldestSnapshot.set(reading.oldestSnapshotSeconds);
     for (const [state, accounts] of Object.entries(reading.accounts)) this.#accounts.labels(state).set(accounts);
+    for (const gauge of [this.#targetAway, this.#targetAccounts]) gauge.reset();
+    for (const { target, awaySeconds, waitingAccounts } of reading.targets) {
+      if (awaySeconds !== null) this.#targetAway.labels(target).set(awaySeconds);
+      this.#targetAccounts.labels(target).set(waitingAccounts);
+    }
     this.#orderViolations.set(reading.orderViolations);
     return `${counted}\n${await this.#system.metrics()}`;
   }

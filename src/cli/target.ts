@@ -1,0 +1,90 @@
+import { Command, InvalidArgumentError } from "commander";
+import { readSettings } from "../config/settings.ts";
+import type { Database } from "../db/pool.ts";
+import { listTargetStatus, operateTarget, type TargetStatus } from "../db/target-status.ts";
+import { formatDuration } from "../domain/duration.ts";
+import type { TargetVerb } from "../domain/target.ts";
+import { withConnection } from "../service/connection.ts";
+import { currentUser, jsonOption } from "./options.ts";
+import { formatNumber, oneLine, print, printTable, say } from "./output.ts";
+
+/** More are not listed. */
+const TARGETS_MAX = 1_000;
+
+interface TargetFlags {
+  readonly who?: string;
+  readonly why?: string;
+  readonly until?: string;
+  readonly json?: boolean;
+}
+
+/** `target`: the outside systems that handlers need, and their circuit breakers. */
+export function createTargetCommand(): Command {
+  const open = createVerbCommand("open", "let no event of this target start until it is closed").option(
+    "--until <time>",
+    "try it again then, with one event: a time such as 2026-05-01T18:00:00Z",
+    parseTime,
+  );
+  return new Command("target")
+    .addCommand(
+      new Command("list")
+        .description("list the targets that are away, and those that accounts still wait for")
+        .addOption(jsonOption())
+        .action(async (flags: TargetFlags) => {
+          const targets = await connect((database) => listTargetStatus(database, TARGETS_MAX));
+          if (flags.json === true) return print(JSON.stringify(targets));
+          if (targets.length === 0) return print("No target is away.");
+          printTargets(targets);
+        }),
+    )
+    .addCommand(open)
+    .addCommand(createVerbCommand("close", "let its events start again, little by little"));
+}
+
+/** The targets as a table. */
+export function printTargets(targets: readonly TargetStatus[]): void {
+  printTable(
+    ["TARGET", "STATE", "AWAY FOR", "ACCOUNTS", "EVENTS", "NEXT TRY", "REASON"],
+    targets.map((target) => [
+      oneLine(target.target),
+      target.state,
+      target.awaySeconds === null ? "–" : formatDuration(target.awaySeconds * 1_000),
+      formatNumber(target.waitingAccounts),
+      formatNumber(target.waitingEvents),
+      nextTryOf(target),
+      oneLine(target.reason ?? ""),
+    ]),
+  );
+}
+
+function nextTryOf({ state, nextProbeSeconds, byHand }: TargetStatus): string {
+  if (state === "half-open") return "now";
+  if (nextProbeSeconds !== null) return `in ${formatDuration(Math.max(0, nextProbeSeconds * 1_000))}`;
+  return byHand ? "when a person closes it" : "–";
+}
+
+function createVerbCommand(verb: TargetVerb, description: string): Command {
+  return new Command(verb)
+    .description(description)
+    .argument("<target>", "the target's name, as the handler module's eventTypes has it")
+    .option("--why <reason>", "why; it is recorded")
+    .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")
+    .addOption(jsonOption())
+    .action(async (target: string, flags: TargetFlags) => {
+      const { who = currentUser(), why, until, json } = flags;
+      const operated = await connect((database) => operateTarget(database, { verb, target, who, why, until }));
+      if (json === true) return print(JSON.stringify({ target, verb, ...operated }));
+      print(
+        `${verb}: target ${target} is ${operated.state}; accounts that wait for it: ${formatNumber(operated.accounts)}`,
+      );
+    });
+}
+
+function parseTime(text: string): string {
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
+}
+
+async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
+  return await withConnection({ settings: readSettings(process.env), name: "inturn target", say }, work);
+}
