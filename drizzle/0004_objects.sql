@@ -833,7 +833,7 @@ $$;
 --> statement-breakpoint
 -- targets/report_attempts.sql
 
--- Takes note of how one worker's attempts of a target went within the window, and opens the target when those of all workers show
+-- Takes note of how one worker's last attempts of a target went, and opens the target when those of all workers show
 -- an outage. Every worker reports while a target is suspected; until all have had the time to, nothing is concluded.
 create or replace function inturn.report_attempts(
   target text,
@@ -886,8 +886,7 @@ begin
     and everybody.failed >= everybody.attempts * failed_share
   then
     perform inturn.trip_target(found_row.name, format(
-      '%s of %s attempts within %s s failed, the last one with: %s', everybody.failed, everybody.attempts,
-      extract(epoch from window_length)::integer, last_error
+      '%s of the last %s attempts failed, the last one with: %s', everybody.failed, everybody.attempts, last_error
     ));
   end if;
 end

@@ -1,4 +1,4 @@
-import { TARGET_WINDOW_MS } from "../domain/target.ts";
+import { TARGET_WINDOW_MS, type TargetRule } from "../domain/target.ts";
 
 const BUCKET_MS = 1_000;
 
@@ -7,6 +7,13 @@ interface Bucket {
   attempts: number;
   failed: number;
   readonly failedAccounts: Set<string>;
+}
+
+/** How the last attempts of one target went. */
+export interface AttemptSums {
+  readonly attempts: number;
+  readonly failed: number;
+  readonly failedAccounts: readonly string[];
 }
 
 /** How attempts of one target went in the last ten seconds. */
@@ -29,17 +36,24 @@ export class AttemptWindow {
     this.lastError = error;
   }
 
-  /** The sums, with at most so many of the accounts whose attempts failed. */
-  sums(nowMs: number, accountsMax: number): { attempts: number; failed: number; failedAccounts: string[] } {
+  /**
+   * The sums of the last attempts: of as many seconds as it takes to have enough of them, or of all ten. A target that has gone
+   * away is not hidden by what went well before.
+   *
+   * @param rule.accountsMin not more of the accounts whose attempts failed are named
+   */
+  sums(nowMs: number, rule: Pick<TargetRule, "attemptsMin" | "accountsMin">): AttemptSums {
     const oldest = (nowMs - TARGET_WINDOW_MS) / BUCKET_MS;
     this.#buckets = this.#buckets.filter((bucket) => bucket.number > oldest);
-    const failedAccounts = new Set(this.#buckets.flatMap((bucket) => [...bucket.failedAccounts]));
-    const sum = (of: "attempts" | "failed") => this.#buckets.reduce((total, bucket) => total + bucket[of], 0);
-    return {
-      attempts: sum("attempts"),
-      failed: sum("failed"),
-      failedAccounts: [...failedAccounts].slice(0, accountsMax),
-    };
+    let [attempts, failed] = [0, 0];
+    const failedAccounts = new Set<string>();
+    for (const bucket of this.#buckets.toReversed()) {
+      if (attempts >= rule.attemptsMin) break;
+      attempts += bucket.attempts;
+      failed += bucket.failed;
+      for (const accountId of bucket.failedAccounts) failedAccounts.add(accountId);
+    }
+    return { attempts, failed, failedAccounts: [...failedAccounts].slice(0, rule.accountsMin) };
   }
 
   #bucketAt(nowMs: number): Bucket {

@@ -113,7 +113,7 @@ export class TargetWatch {
   async #report(target: string, window: AttemptWindow): Promise<void> {
     const { database, workerId, ruleOf } = this.#options;
     const rule = ruleOf(target);
-    const sums = window.sums(performance.now(), rule.accountsMin);
+    const sums = window.sums(performance.now(), rule);
     if (sums.attempts === 0 || (sums.failed === 0 && !this.#suspected.has(target))) return;
     await reportAttempts(database, workerId, { target, ...sums, lastError: window.lastError, rule });
   }
