@@ -2,19 +2,25 @@
  * The witness: a handler that writes down every start and end in a file of its process, over no database and under no
  * constraint, so that it owes nothing to the system under test. The event's data steers what it does besides.
  */
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HandlerContext, HandlerEvent } from "../../src/engine/handler.ts";
+import { TargetAwayError } from "../../src/errors/retry.ts";
 import type { Behaviour } from "./client.ts";
 import { monotonicMs } from "./clock.ts";
 import { misuse, RAISE_COUNTER } from "./misuse.ts";
+
+/** While this file is there, the outside system of `inturn.target` events is away. */
+const away = join(process.env["FAULTS_WITNESS"] ?? ".", "away");
 
 const file = join(process.env["FAULTS_WITNESS"] ?? ".", `${process.pid}.jsonl`);
 
 const eventTypes = {
   "inturn.quick": { handlerTimeoutMs: 700, attemptsMax: 3 },
   "inturn.twice": { attemptsMax: 2 },
+  // An earlier version of the program knows no targets.
+  ...(process.env["FAULTS_TARGETS"] !== undefined && { "inturn.target": { attemptsMax: 3, target: "away" } }),
 };
 
 async function handler(event: HandlerEvent, context: HandlerContext): Promise<void> {
@@ -37,6 +43,7 @@ async function handler(event: HandlerEvent, context: HandlerContext): Promise<vo
   const ms = context.attempt === 1 ? firstMs : againMs;
   try {
     if (ms > 0) await sleep(ms, undefined, deaf ? {} : { signal: context.signal });
+    if (event.type === "inturn.target" && existsSync(away)) throw notThere(event);
     const isGood = context.attempt > failures || (await misbehave(act, { event, context, blockMs }));
     if (counts && isGood) await count(event, context);
   } catch (error) {
@@ -52,6 +59,11 @@ async function handler(event: HandlerEvent, context: HandlerContext): Promise<vo
 }
 
 export { eventTypes, handler as default };
+
+/** Half of the events say what the matter is; the others just fail. */
+function notThere({ seq }: HandlerEvent): Error {
+  return seq % 2 === 0 ? new TargetAwayError("away") : new Error("connect ECONNREFUSED");
+}
 
 async function count(event: HandlerEvent, context: HandlerContext): Promise<void> {
   await context.transaction(async (client) => {

@@ -25,12 +25,14 @@ import {
   stopInARush,
   stopTransactions,
 } from "./stalls.ts";
+import { awayTarget, flappingTarget } from "./targets.ts";
 import { twoVersions } from "./versions.ts";
 import { deadPool, deafListener, emptiedQueue, herd, wakeUps } from "./wake-ups.ts";
 
 /** Every fault, in the order of the list. */
 export const SCENARIOS: readonly Scenario[] = [
   absentAtBoot,
+  awayTarget,
   badHandlers,
   blockedLoop,
   deadlyHandlers,
@@ -38,6 +40,7 @@ export const SCENARIOS: readonly Scenario[] = [
   deafListener,
   diskFull,
   emptiedQueue,
+  flappingTarget,
   frozenBackend,
   halfOpen,
   herd,
