@@ -558,6 +558,241 @@ begin
 end
 $$;
 --> statement-breakpoint
+-- operations/cancel_operation.sql
+
+-- Ends an operation: what is done stays, and nothing more is done. Whether it had not ended yet.
+create or replace function inturn.cancel_operation(operation_id bigint, why text default null, who text default session_user)
+returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update inturn.bulk_operations as o
+  set cancelled_at = clock_timestamp(), ended_at = clock_timestamp(),
+    why = left(concat_ws('; ', o.why, 'cancelled by ' || coalesce(cancel_operation.who, session_user) || coalesce(': ' || cancel_operation.why, '')), 2000)
+  where o.id = operation_id and o.ended_at is null;
+  return found;
+end
+$$;
+--> statement-breakpoint
+-- operations/carry_on_operation.sql
+
+-- Does the next part of an operation: up to 200 accounts in the order of their ids, or what its rate allows by now; and adds the
+-- job for the part after it. All in one transaction: whoever dies in between has done nothing of this part, and no account is done
+-- twice. An account that somebody has locked for a second is left out.
+create or replace function inturn.carry_on_operation(operation_id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '1s'
+as $$
+declare
+  part_max constant bigint := 200;
+  operation inturn.bulk_operations;
+  item inturn.bulk_operation_items;
+  allowed bigint := part_max;
+  is_over boolean;
+begin
+  select * into operation from inturn.bulk_operations as o where o.id = operation_id and o.ended_at is null for update skip locked;
+  if not found then
+    return;
+  end if;
+  if operation.rate is not null then
+    -- A job with a time is fetched up to a second late: a part may be of two seconds, and no more, also after a long stop.
+    allowed := least(
+      2 * operation.rate, ceil(operation.rate * extract(epoch from clock_timestamp() - operation.created_at))::bigint - operation.tried
+    );
+  end if;
+  perform set_config('inturn.operation', operation.id::text, true);
+  if operation.cancelled_at is null then
+    for item in
+      select * from inturn.bulk_operation_items as i
+      where i.operation_id = operation.id and i.outcome is null
+      order by i.account_id, i.seq
+      limit greatest(allowed, 0)
+    loop
+      update inturn.bulk_operation_items as i set outcome = inturn.carry_out_item(operation, item)
+      where i.operation_id = item.operation_id and i.account_id = item.account_id and i.seq = item.seq;
+      operation.tried := operation.tried + 1;
+    end loop;
+  end if;
+  is_over := operation.tried >= operation.matched or operation.cancelled_at is not null;
+  update inturn.bulk_operations as o
+  set tried = operation.tried, ended_at = case when is_over then clock_timestamp() end
+  where o.id = operation.id;
+  perform set_config('inturn.operation', '', true);
+  if not is_over then
+    perform inturn.wake_operation(
+      operation.id, case when operation.rate is not null then clock_timestamp() + interval '250 milliseconds' end
+    );
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- operations/carry_out_item.sql
+
+-- Carries out an operation's verb on one account, if it still is as it was when it matched. Answers `done`, or the code of the
+-- error that kept it from being done.
+create or replace function inturn.carry_out_item(operation inturn.bulk_operations, item inturn.bulk_operation_items) returns text
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  head bigint;
+begin
+  if operation.verb in ('retry', 'skip') then
+    select a.processed_seq + 1 into head from inturn.accounts as a where a.id = item.account_id for update;
+    if head is distinct from item.seq then
+      return 'account_changed';
+    end if;
+  end if;
+  case operation.verb
+    when 'pause' then perform inturn.pause(item.account_id, operation.why, operation.who);
+    when 'resume' then perform inturn.resume(item.account_id, operation.why, operation.who);
+    when 'retry' then perform inturn.retry(item.account_id, operation.why, operation.who);
+    when 'skip' then perform inturn.skip(item.account_id, operation.why, operation.who);
+    when 'redrive' then perform inturn.redrive(item.account_id, item.seq, operation.force, operation.why, operation.who);
+  end case;
+  return 'done';
+exception
+  when lock_not_available then return 'account_locked';
+  when sqlstate 'IT001' then return 'account_not_found';
+  when sqlstate 'IT002' then return 'account_running';
+  when sqlstate 'IT003' then return 'account_idle';
+  when sqlstate 'IT004' then return 'event_not_dead';
+  when sqlstate 'IT005' then return 'event_overtaken';
+end
+$$;
+--> statement-breakpoint
+-- operations/matching_accounts.sql
+
+-- Which accounts an operation is for, and with which head; of `redrive` which dead letters. `filter` may have `states`, `prefix`,
+-- `type`, `error`, `blockedBefore` and `limit`. A verb matches only accounts that it can do something for. It reads all accounts once.
+create or replace function inturn.matching_accounts(verb text, filter json)
+returns table (account_id text, seq bigint)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with wanted as (
+    select array(select json_array_elements_text(filter -> 'states')) as states,
+      coalesce(filter ->> 'prefix', '') as prefix,
+      filter ->> 'type' as type,
+      lower(filter ->> 'error') as error,
+      (filter ->> 'blockedBefore')::timestamptz as blocked_before,
+      (filter ->> 'limit')::bigint as most
+  ), heads as (
+    select a.id as account_id, a.processed_seq + 1 as seq, a.head_error as error, a.state_since as since, e.type
+    from wanted as w
+    cross join inturn.accounts as a
+    left join inturn.events as e on w.type is not null and e.account_id = a.id and e.seq = a.processed_seq + 1
+    where verb <> 'redrive'
+      and case verb
+        when 'pause' then a.paused_at is null
+        when 'resume' then a.paused_at is not null
+        when 'retry' then a.state in ('blocked', 'retrying', 'waiting')
+        else a.state in ('blocked', 'retrying', 'waiting', 'scheduled')
+      end
+      and (cardinality(w.states) = 0
+        or case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end = any (w.states))
+  ), dead as (
+    select e.account_id, e.seq, e.error, e.processed_at as since, e.type
+    from inturn.accounts as a
+    join inturn.events as e on e.account_id = a.id and e.outcome = 'dead'
+    where verb = 'redrive' and a.dead > 0
+  )
+  select m.account_id, m.seq
+  from (select * from heads union all select * from dead) as m
+  cross join wanted as w
+  where starts_with(m.account_id, w.prefix)
+    and (w.type is null or m.type = w.type or right(w.type, 1) = '*' and starts_with(m.type, left(w.type, -1)))
+    and (w.error is null or position(w.error in lower(m.error)) > 0)
+    and (w.blocked_before is null or m.since < w.blocked_before)
+  order by m.account_id collate "C", m.seq
+  limit (select w.most from wanted as w)
+$$;
+--> statement-breakpoint
+-- operations/operate.sql
+
+-- Begins an operation: a verb for all accounts that match now. A worker carries it out little by little; what has changed by then
+-- is left out. Answers its id, and how many matched. With `dry_run` nothing is begun, and the id is null.
+create or replace function inturn.operate(
+  verb text,
+  filter json,
+  why text default null,
+  who text default session_user,
+  rate integer default null,
+  force boolean default false,
+  dry_run boolean default false
+)
+returns table (id bigint, matched bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  accounts_max constant bigint := 1000000;
+  operation_id bigint;
+  items bigint;
+begin
+  if dry_run then
+    return query select null::bigint, count(*) from inturn.matching_accounts(verb, filter);
+    return;
+  end if;
+  insert into inturn.bulk_operations (verb, filter, force, rate, who, why, matched)
+  values (verb, filter, force, rate, left(coalesce(who, session_user), 200), left(why, 2000), 0)
+  returning bulk_operations.id into operation_id;
+  insert into inturn.bulk_operation_items (operation_id, account_id, seq)
+  select operation_id, m.account_id, m.seq from inturn.matching_accounts(verb, filter) as m;
+  get diagnostics items = row_count;
+  if items > accounts_max then
+    raise exception using errcode = 'IT010',
+      message = format('%s accounts match, %s at once are the most', items, accounts_max),
+      hint = 'Give a limit, and begin another operation for the rest.';
+  end if;
+  update inturn.bulk_operations as o
+  set matched = items, ended_at = case when items = 0 then clock_timestamp() end
+  where o.id = operation_id;
+  if items > 0 then
+    perform inturn.wake_operation(operation_id, null);
+  end if;
+  return query select operation_id, items;
+end
+$$;
+--> statement-breakpoint
+-- operations/wake_operation.sql
+
+-- Adds the job that carries an operation on. Its key is the operation: there is one such job at a time.
+create or replace function inturn.wake_operation(operation_id bigint, run_at timestamptz) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regtype('graphile_worker.job_spec') is not null then
+    perform graphile_worker.add_job(
+      'inturn_operate', json_build_object('operationId', operation_id), run_at => wake_operation.run_at,
+      max_attempts => 1000, job_key => 'inturn_operate#' || operation_id
+    );
+  end if;
+end
+$$;
+--> statement-breakpoint
+-- operations/wake_operations.sql
+
+-- Finds operations that nobody carries on any more, because their job got lost, and gives each a job; and forgets those that ended
+-- a month ago. `operator_log` keeps what they did.
+create or replace function inturn.wake_operations() returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from inturn.bulk_operations as o where o.ended_at < clock_timestamp() - interval '30 days';
+  select inturn.wake_operation(o.id, null)
+  from inturn.bulk_operations as o
+  where o.ended_at is null
+    and not exists (
+      select from graphile_worker.jobs as j where j.key = ('inturn_operate#' || o.id) collate pg_catalog."default"
+        and (j.locked_at is null and j.attempts < j.max_attempts or j.locked_at > clock_timestamp() - interval '1 minute')
+    );
+$$;
+--> statement-breakpoint
 -- recovery/take_over.sql
 
 -- Deletes the workers that are gone and frees their accounts. A worker is gone when its lease has expired, or when its
@@ -1120,11 +1355,39 @@ from inturn.events as e
 join inturn.accounts as a on a.id = e.account_id
 cross join lateral (select e.seq = a.processed_seq + 1 as is_head) as head;
 --> statement-breakpoint
+-- views/operation_status.sql
+
+-- One row per operation on many accounts: how far it is. `left_out` says why accounts were not changed: a count for each code.
+create or replace view inturn.operation_status as
+select
+  o.id,
+  o.verb,
+  o.filter,
+  case when o.cancelled_at is not null then 'cancelled' when o.ended_at is not null then 'done' else 'running' end as state,
+  o.matched,
+  o.tried,
+  coalesce(outcomes.done, 0) as done,
+  outcomes.left_out,
+  o.rate,
+  o.who,
+  o.why,
+  o.created_at,
+  o.ended_at
+from inturn.bulk_operations as o
+left join lateral (
+  select sum(c.accounts) filter (where c.outcome = 'done')::bigint as done,
+    json_object_agg(c.outcome, c.accounts order by c.outcome) filter (where c.outcome <> 'done') as left_out
+  from (
+    select i.outcome, count(*) as accounts from inturn.bulk_operation_items as i
+    where i.operation_id = o.id and i.outcome is not null group by i.outcome
+  ) as c
+) as outcomes on true;
+--> statement-breakpoint
 -- views/operator_log.sql
 
 -- Every verb that was carried out: who, when, why.
 create or replace view inturn.operator_log as
-select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why, o.target from inturn.operations as o;
+select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why, o.target, o.operation_id from inturn.operations as o;
 --> statement-breakpoint
 -- views/order_violations.sql
 
@@ -1229,7 +1492,7 @@ return state in ('scheduled', 'retrying') and paused_at is null;
 --> statement-breakpoint
 -- wake/wake.sql
 
--- Adds the wake-up job of each account: the only add_job of the project. A wake-up is a hint; the account row is the truth.
+-- Adds the wake-up job of each account. A wake-up is a hint; the account row is the truth.
 --
 -- The job key is the account and its epoch. A wake-up of a later turn so never meets the row of an earlier one that
 -- graphile-worker is still completing: there is no row lock to wait for, no deadlock with its batched completions, and no

@@ -89,9 +89,12 @@ test(
     await client.connect();
     const [asking = "", ...none] = blocks("sql");
     assert.deepEqual(none, []);
-    const [appending = "", viewing = "", operating = "", targeting = "", ...more] = blocks("sql", await read("sql"));
+    const [appending = "", viewing = "", operating = "", bulk = "", targeting = "", ...more] = blocks(
+      "sql",
+      await read("sql"),
+    );
     assert.deepEqual(more, []);
-    const sql = [asking, appending, viewing, operating, targeting];
+    const sql = [asking, appending, viewing, operating, bulk, targeting];
     for (const text of sql) await client.query(text);
     await client.end();
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [

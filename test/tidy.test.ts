@@ -70,7 +70,7 @@ test("the domain is pure: no clock, no randomness, no input or output", async ()
   }
 });
 
-test("only db knows SQL, only one place adds a job, only config reads the environment", async () => {
+test("only db knows SQL, only one place adds the jobs of each task, only config reads the environment", async () => {
   const addsJob: string[] = [];
   for (const [file, source] of await readSources()) {
     if (/\badd_jobs?\s*\(/.test(source)) addsJob.push(file);
@@ -82,7 +82,7 @@ test("only db knows SQL, only one place adds a job, only config reads the enviro
   for (const file of await Array.fromAsync(glob("src/db/sql/**/*.sql"))) {
     if (/\badd_jobs?\s*\(/.test(await readFile(file, "utf8"))) addsJob.push(file);
   }
-  assert.deepEqual(addsJob, ["src/db/sql/wake/wake.sql"]);
+  assert.deepEqual(addsJob.toSorted(), ["src/db/sql/operations/wake_operation.sql", "src/db/sql/wake/wake.sql"]);
 });
 
 test("every export says in a docstring what it promises", async () => {

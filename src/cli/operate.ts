@@ -1,31 +1,55 @@
 import { Argument, Command, InvalidArgumentError } from "commander";
 import { readSettings } from "../config/settings.ts";
 import type { Verb } from "../domain/account.ts";
+import { BULK_VERBS } from "../domain/operation.ts";
 import { carryOutVerb } from "../engine/operate.ts";
+import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
+import { addBulkOptions, type BulkFlags, filterOf, runBulk } from "./bulk.ts";
 import { currentUser, jsonOption } from "./options.ts";
 import { print, say } from "./output.ts";
 
-interface OperatorFlags {
+interface OperatorFlags extends BulkFlags {
   readonly who?: string;
   readonly why?: string;
   readonly force?: boolean;
   readonly json?: boolean;
 }
 
-/** `pause`, `resume`, `retry`, `skip`, `redrive`, `replay`: what an operator may do with an account. */
+/** `pause`, `resume`, `retry`, `skip`, `redrive`, `replay`: what an operator may do with an account, or with all that match. */
 export function createOperatorCommand(verb: Verb): Command {
+  const bulk = BULK_VERBS.find((known) => known === verb);
   const command = new Command(verb)
-    .argument("<account>", "the account's id")
+    .argument(bulk === undefined ? "<account>" : "[account]", "the account's id")
     .option("--why <reason>", "why; it is recorded")
     .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")
     .addOption(jsonOption());
+  if (bulk !== undefined) addBulkOptions(command);
   if (verb === "redrive") command.option("--force", "append a copy at the end if later events were started");
-  if (verb === "redrive" || verb === "replay") {
-    command.addArgument(new Argument("<seq>", "the event's seq in the account").argParser(parseSeq));
-    return command.action((account: string, seq: number, flags: OperatorFlags) => run({ verb, account, seq, flags }));
+  const takesSeq = verb === "redrive" || verb === "replay";
+  if (takesSeq) {
+    const name = bulk === undefined ? "<seq>" : "[seq]";
+    command.addArgument(new Argument(name, "the event's seq in the account").argParser(parseSeq));
   }
-  return command.action((account: string, flags: OperatorFlags) => run({ verb, account, flags }));
+  return command.action(async (account: string | undefined, ...rest: unknown[]) => {
+    const seq = takesSeq ? (rest[0] as number | undefined) : undefined;
+    const flags = rest[takesSeq ? 1 : 0] as OperatorFlags;
+    const where = filterOf(flags);
+    if (account !== undefined && where === undefined && (seq !== undefined || !takesSeq)) {
+      return await run({ verb, account, seq, flags });
+    }
+    if (account !== undefined || where === undefined || bulk === undefined) throw needsAccounts(verb, takesSeq);
+    const { who = currentUser(), why, rate, force, dryRun } = flags;
+    return await runBulk({ verb: bulk, where, who, why, rate, force, dryRun }, flags);
+  });
+}
+
+function needsAccounts(verb: Verb, takesSeq: boolean): InturnError {
+  const one = takesSeq ? "an account and a seq" : "an account";
+  return new InturnError(
+    "settings_invalid",
+    `${verb} takes either ${one}, or flags that choose accounts (--all, --state, --prefix, …).`,
+  );
 }
 
 function parseSeq(text: string): number {
@@ -33,7 +57,12 @@ function parseSeq(text: string): number {
   throw new InvalidArgumentError("It takes a whole number from 1.");
 }
 
-async function run(command: { verb: Verb; account: string; seq?: number; flags: OperatorFlags }): Promise<void> {
+async function run(command: {
+  verb: Verb;
+  account: string;
+  seq: number | undefined;
+  flags: OperatorFlags;
+}): Promise<void> {
   const { verb, account: accountId, seq, flags } = command;
   const { who = currentUser(), why, force, json } = flags;
   const operation = { verb, accountId, seq, who, why, force };

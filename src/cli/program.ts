@@ -86,6 +86,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./sources.ts")).createSourcesCommand(),
   },
   {
+    name: "operation",
+    description: "list, show and cancel what is being done to many accounts",
+    load: async () => (await import("./operation.ts")).createOperationCommand(),
+  },
+  {
     name: "target",
     description: "list the outside systems that are away; open and close them by hand",
     load: async () => (await import("./target.ts")).createTargetCommand(),

@@ -1,10 +1,11 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
 import { listTargetStatus, operateTarget, type TargetStatus } from "../db/target-status.ts";
 import { formatDuration } from "../domain/duration.ts";
 import type { TargetVerb } from "../domain/target.ts";
 import { withConnection } from "../service/connection.ts";
+import { parseTime } from "./bulk.ts";
 import { currentUser, jsonOption } from "./options.ts";
 import { formatNumber, oneLine, print, printTable, say } from "./output.ts";
 
@@ -78,11 +79,6 @@ function createVerbCommand(verb: TargetVerb, description: string): Command {
         `${verb}: target ${target} is ${operated.state}; accounts that wait for it: ${formatNumber(operated.accounts)}`,
       );
     });
-}
-
-function parseTime(text: string): string {
-  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
-  throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
 }
 
 async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {

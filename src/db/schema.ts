@@ -155,6 +155,10 @@ export const operations = inturn.table(
     seq: bigint("seq", { mode: "number" }),
     who: text("who").notNull(),
     why: text("why"),
+    // The operation on many accounts that it was part of.
+    operationId: bigint("operation_id", { mode: "number" }).default(
+      sql`nullif(current_setting('inturn.operation', true), '')::bigint`,
+    ),
   },
   (t) => [
     primaryKey({ name: "operations_pk", columns: [t.id] }),

@@ -3,6 +3,7 @@
  * the loop.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { wakeOperations } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { RECONCILE_ACCOUNTS_MAX, type ReconcileOptions, reconcileOnce } from "../db/reconcile.ts";
 import { sweepJobs } from "../db/wake-ups.ts";
@@ -70,7 +71,11 @@ export async function reconcilePass(
 export function keepUp(options: LoopOptions & { database: Database; keepDays: number }): Promise<void>[] {
   const { database, keepDays, ...loop } = options;
   return [
-    every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(database).then(() => SWEEP_JOBS_MS)),
+    every({ ...loop, name: "sweeping jobs" }, async () => {
+      await sweepJobs(database);
+      await wakeOperations(database);
+      return SWEEP_JOBS_MS;
+    }),
     every({ ...loop, name: "pruning" }, createPruning({ database, keepDays })),
   ];
 }

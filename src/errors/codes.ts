@@ -29,6 +29,11 @@ export const ERRORS = {
   route_not_found: { status: 404, says: "There is no such route." },
   account_not_found: { status: 404, says: "The account never had an event, or the key may not see it." },
   event_not_found: { status: 404, says: "The account has no event with this seq, or it is no longer kept." },
+  operation_not_found: {
+    status: 404,
+    says: "There is no operation with this id, or it ended more than a month ago.",
+  },
+  operation_ended: { status: 409, says: "The operation has ended already: there is nothing to cancel." },
   source_not_found: { status: 404, says: "There is no webhook source with this name." },
   method_not_allowed: { status: 405, says: "The route exists, but not with this method." },
   event_id_reused: { status: 409, says: "The account has another event with this id; nothing was stored." },
@@ -57,6 +62,7 @@ export const ERRORS = {
     status: 422,
     says: "A field of an operator's request is missing or wrong; `errors` names each one.",
   },
+  operation_too_large: { status: 422, says: "More than 1,000,000 accounts match: give a limit." },
   account_full: { status: 429, says: "The account has too many pending events: send again after `Retry-After`." },
   rate_exceeded: { status: 429, says: "The key has sent more events than it may: send again after `Retry-After`." },
   overloaded: {

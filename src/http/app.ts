@@ -16,6 +16,7 @@ import { createGuard, type Guard, type GuardOptions } from "./access.ts";
 import { createAccountEventRoutes } from "./account-events.ts";
 import { createAccountRoutes } from "./accounts.ts";
 import { refuseUnreadableAddress } from "./address.ts";
+import { createBulkOperationRoutes } from "./bulk-operations.ts";
 import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
@@ -70,6 +71,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),
     ...createTargetRoutes(database, options.log),
+    ...createBulkOperationRoutes(database, options.log),
     ...createHealthRoutes(options.ingest),
     createMetricsRoute(options.exposeMetrics),
   ];

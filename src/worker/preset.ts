@@ -3,14 +3,19 @@
  * `inturn work` and the plain `npx graphile-worker` use this same preset.
  */
 import { join } from "node:path";
-import { Logger, WorkerPreset } from "graphile-worker";
+import { Logger, type Task, WorkerPreset } from "graphile-worker";
 import type pg from "pg";
 import { withSessionSettings } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
+import createOperateTask from "./tasks/inturn_operate.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
 
-const TASK = "inturn_turn";
+/** What makes each task, by its name. */
+const TASKS: Readonly<Record<string, (worker: Worker) => Task>> = {
+  inturn_turn: createTurnTask,
+  inturn_operate: createOperateTask,
+};
 
 /** A wake-up whose notification got lost is found by polling after this long. */
 const POLL_MS = 1_000;
@@ -57,7 +62,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
   };
 }
 
-/** Gives the task its worker, and tells the worker under which name its jobs are locked. */
+/** Gives the tasks their worker, and tells the worker under which name its jobs are locked. */
 function createPlugin(worker: Worker): GraphileConfig.Plugin {
   return {
     name: "InturnPlugin",
@@ -74,7 +79,8 @@ function createPlugin(worker: Worker): GraphileConfig.Plugin {
         loadTaskFromFiles: {
           before: ["LoadTaskFromJsPlugin"],
           callback(_ctx, event) {
-            if (event.taskIdentifier === TASK) event.handler = createTurnTask(worker);
+            const create = TASKS[event.taskIdentifier];
+            if (create !== undefined) event.handler = create(worker);
           },
         },
       },

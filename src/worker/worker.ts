@@ -6,12 +6,10 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { carryOnOperation } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { reconcileOnce } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
-import type { RetryRule } from "../domain/failure.ts";
-import type { TargetRule } from "../domain/target.ts";
-import type { Handler } from "../engine/handler.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
 import { ReadAhead } from "../engine/read-ahead.ts";
@@ -20,34 +18,10 @@ import { createStop } from "../engine/stop.ts";
 import { TargetWatch } from "../engine/target-watch.ts";
 import { createTransactions, type Transactions } from "../engine/transactions.ts";
 import { runTurn } from "../engine/turn.ts";
-import type { Log } from "../log/log.ts";
-import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import { openWorkerPools } from "./pools.ts";
 import { Recovery } from "./recovery.ts";
 import { startWatchdog } from "./watchdog.ts";
-
-/** What a worker is made of. */
-export interface WorkerOptions {
-  readonly databaseUrl: string;
-  readonly handler: Handler;
-  /** What the log calls it. */
-  readonly handlerName: string;
-  /** How events of this type are retried. */
-  readonly ruleOf: (type: string | null) => RetryRule;
-  /** When failures open a target. */
-  readonly targetRuleOf: (target: string) => TargetRule;
-  readonly log: Log;
-  /** Accounts in hand at once. */
-  readonly concurrency: number;
-  /** Of events in memory, beyond one large event. */
-  readonly readAheadBytesMax: number;
-  readonly leaseMs: number;
-  /** How long a stop waits for the events in hand. */
-  readonly shutdownMs: number;
-  /** How long settled events are kept; 0 keeps them for ever. */
-  readonly keepDays: number;
-  readonly metrics: WorkerMetrics;
-}
+import type { WorkerOptions } from "./worker-options.ts";
 
 /** Between two tries of a loop whose pass could not even be made. */
 const RETRY_MS = 300;
@@ -147,6 +121,11 @@ export class Worker {
     this.#inHand.set(accountId, turn);
     await turn;
     if (this.#inHand.get(accountId) === turn) this.#inHand.delete(accountId);
+  }
+
+  /** Does the next part of an operation on many accounts. */
+  async carryOn(operationId: number): Promise<void> {
+    await carryOnOperation(this.#database, operationId);
   }
 
   /** Begins to stop: turns end after the event in hand, or when their time is up. */

@@ -1,4 +1,4 @@
--- Adds the wake-up job of each account: the only add_job of the project. A wake-up is a hint; the account row is the truth.
+-- Adds the wake-up job of each account. A wake-up is a hint; the account row is the truth.
 --
 -- The job key is the account and its epoch. A wake-up of a later turn so never meets the row of an earlier one that
 -- graphile-worker is still completing: there is no row lock to wait for, no deadlock with its batched completions, and no

@@ -27,12 +27,41 @@ CREATE TABLE "inturn"."targets" (
 	CONSTRAINT "targets_half_open_has_probe" CHECK ((state = 'half-open') = (probe_account is not null))
 );
 --> statement-breakpoint
+CREATE TABLE "inturn"."bulk_operation_items" (
+	"operation_id" bigint NOT NULL,
+	"account_id" text collate "C" NOT NULL,
+	"seq" bigint NOT NULL,
+	"outcome" text,
+	CONSTRAINT "bulk_operation_items_pk" PRIMARY KEY("operation_id","account_id","seq")
+);
+--> statement-breakpoint
+CREATE TABLE "inturn"."bulk_operations" (
+	"id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "inturn"."bulk_operations_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
+	"verb" text NOT NULL,
+	"filter" json NOT NULL,
+	"force" boolean DEFAULT false NOT NULL,
+	"rate" integer,
+	"who" text NOT NULL,
+	"why" text,
+	"created_at" timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+	"cancelled_at" timestamp with time zone,
+	"ended_at" timestamp with time zone,
+	"matched" bigint NOT NULL,
+	"tried" bigint DEFAULT 0 NOT NULL,
+	CONSTRAINT "bulk_operations_pk" PRIMARY KEY("id"),
+	CONSTRAINT "bulk_operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive'))
+);
+--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" DROP CONSTRAINT "operations_verb_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "head_target" text collate "C";--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "snoozed_since" timestamp with time zone;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nullif(current_setting('inturn.operation', true), '')::bigint;--> statement-breakpoint
+ALTER TABLE "inturn"."bulk_operation_items" ADD CONSTRAINT "bulk_operation_items_operation" FOREIGN KEY ("operation_id") REFERENCES "inturn"."bulk_operations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+CREATE INDEX "bulk_operation_items_open" ON "inturn"."bulk_operation_items" USING btree ("operation_id","account_id","seq") WHERE outcome is null;--> statement-breakpoint
+CREATE INDEX "bulk_operations_open" ON "inturn"."bulk_operations" USING btree ("id") WHERE ended_at is null;--> statement-breakpoint
 CREATE INDEX "accounts_waiting" ON "inturn"."accounts" USING btree ("head_target","state_since") WHERE state = 'waiting';--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_waiting_has_target" CHECK (state <> 'waiting' or head_target is not null);--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_state_known" CHECK (state in ('idle', 'scheduled', 'running', 'retrying', 'blocked', 'waiting'));--> statement-breakpoint

@@ -1,0 +1,140 @@
+/**
+ * What an operator does to many accounts at once: the filters of `retry`, `skip`, `pause`, `resume` and `redrive`.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Command, InvalidArgumentError } from "commander";
+import { readSettings } from "../config/settings.ts";
+import { SHOWN_STATES } from "../db/accounts.ts";
+import {
+  type BegunOperation,
+  type BulkOperation,
+  beginOperation,
+  findOperation,
+  type OperationStatus,
+} from "../db/bulk-operations.ts";
+import type { ShownState } from "../domain/account.ts";
+import {
+  type BulkVerb,
+  OPERATION_ACCOUNTS_MAX,
+  OPERATION_RATE_MAX,
+  type OperationFilter,
+} from "../domain/operation.ts";
+import { InturnError } from "../errors/error.ts";
+import { withConnection } from "../service/connection.ts";
+import { wholeNumberOption } from "./options.ts";
+import { formatNumber, print, say } from "./output.ts";
+import { createProgress } from "./progress.ts";
+import { listenForStop } from "./stop.ts";
+
+/** Between two looks at how far an operation is. */
+const LOOK_MS = 250;
+
+/** The flags that choose accounts. */
+export interface BulkFlags {
+  readonly all?: boolean;
+  readonly state?: readonly ShownState[];
+  readonly prefix?: string;
+  readonly type?: string;
+  readonly error?: string;
+  readonly blockedBefore?: string;
+  readonly limit?: number;
+  readonly rate?: number;
+  readonly dryRun?: boolean;
+  readonly detach?: boolean;
+}
+
+/** Adds the flags that choose accounts instead of naming one. */
+export function addBulkOptions(command: Command): Command {
+  return command
+    .option("--all", "every account that the verb can do something for")
+    .option(
+      "--state <states>",
+      `accounts in these states, separated by commas: ${SHOWN_STATES.join(", ")}`,
+      parseStates,
+    )
+    .option("--prefix <text>", "accounts whose id begins with this")
+    .option("--type <type>", "whose head, or dead letter, is of this type; a * at its end stands for any end")
+    .option("--error <text>", "whose error has this text in it, in capitals or not")
+    .option(
+      "--blocked-before <time>",
+      "that have been in their state since before, such as 2026-05-01T18:00:00Z",
+      parseTime,
+    )
+    .addOption(
+      wholeNumberOption("--limit <accounts>", "not more than these, by id", { least: 1, most: OPERATION_ACCOUNTS_MAX }),
+    )
+    .addOption(
+      wholeNumberOption("--rate <accounts>", "not more than these in a second", { least: 1, most: OPERATION_RATE_MAX }),
+    )
+    .option("--dry-run", "only count what matches")
+    .option("--detach", "do not wait for its end");
+}
+
+/** What the flags ask for; undefined when they choose no accounts. */
+export function filterOf(flags: BulkFlags): OperationFilter | undefined {
+  const { all, state: states, prefix, type, error, blockedBefore, limit } = flags;
+  const filter = { states, prefix, type, error, blockedBefore, limit };
+  return all === true || Object.values(filter).some((value) => value !== undefined) ? filter : undefined;
+}
+
+/** Begins an operation and, unless told otherwise, waits for its end. */
+export async function runBulk(operation: BulkOperation, flags: BulkFlags & { readonly json?: boolean }): Promise<void> {
+  const connection = { settings: readSettings(process.env), name: "inturn operator", say };
+  await withConnection(connection, async (database) => {
+    const begun = await beginOperation(database, operation);
+    if (begun.id === null || flags.detach === true) return tellBegun(operation.verb, begun, flags.json === true);
+    const { id, matched } = begun;
+    say(
+      `operation ${id}: ${formatNumber(matched)} match; workers carry it out. Ctrl-C ends the wait, not the operation`,
+    );
+    const stop = listenForStop();
+    const progress = createProgress("done");
+    try {
+      while (!stop.aborted) {
+        const status = await findOperation(database, id);
+        if (status === undefined) throw new InturnError("operation_not_found", `Operation ${id} is gone.`);
+        progress.update(status.tried, matched, "");
+        if (status.state !== "running") {
+          progress.stop();
+          return flags.json === true ? print(JSON.stringify(status)) : print(describe(status));
+        }
+        await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => undefined);
+      }
+      say(`operation ${id} goes on; inturn operation show ${id} says how far it is`);
+    } finally {
+      progress.stop();
+    }
+  });
+}
+
+function tellBegun(verb: BulkVerb, begun: BegunOperation, asJson: boolean): void {
+  if (asJson) return print(JSON.stringify({ verb, ...begun }));
+  const matched = formatNumber(begun.matched);
+  print(
+    begun.id === null
+      ? `${verb}: ${matched} match; nothing was changed`
+      : `${verb}: operation ${begun.id}, ${matched} match`,
+  );
+}
+
+/** An operation in one line. */
+export function describe({ id, verb, state, matched, done, leftOut }: OperationStatus): string {
+  const left = Object.entries(leftOut ?? {}).map(([code, accounts]) => `${formatNumber(accounts)} ${code}`);
+  const rest = left.length === 0 ? "" : `; left out: ${left.join(", ")}`;
+  return `operation ${id}, ${verb}: ${state}, ${formatNumber(done)} of ${formatNumber(matched)} done${rest}`;
+}
+
+function parseStates(text: string): ShownState[] {
+  return text.split(",").map((name) => {
+    const state = SHOWN_STATES.find((known) => known === name.trim());
+    if (state === undefined)
+      throw new InvalidArgumentError(`There is no state ${name}; there are ${SHOWN_STATES.join(", ")}.`);
+    return state;
+  });
+}
+
+/** A time with its zone. */
+export function parseTime(text: string): string {
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
+}

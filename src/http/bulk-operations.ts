@@ -1,0 +1,222 @@
+/**
+ * Operations: a verb for many accounts. A worker carries it out; this begins it, says how far it is, and cancels it.
+ */
+import { z } from "@hono/zod-openapi";
+import { SHOWN_STATES } from "../db/accounts.ts";
+import {
+  beginOperation,
+  cancelOperation,
+  findOperation,
+  listBulkOperations,
+  type OperationStatus,
+} from "../db/bulk-operations.ts";
+import type { Database } from "../db/pool.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
+import { BULK_VERBS, OPERATION_ACCOUNTS_MAX, OPERATION_RATE_MAX } from "../domain/operation.ts";
+import { InturnError } from "../errors/error.ts";
+import type { Log } from "../log/log.ts";
+import { checkOperation, operatorName, readOptionalJson, reasonSchema, refuseOtherSites } from "./operations.ts";
+import { checkQuery, toRfc3339 } from "./query.ts";
+import type { ApiContext, Route } from "./route.ts";
+
+/** How many operations the listing holds: the last ones. */
+const LISTED_MAX = 100;
+
+const TEXT_MAX = 2_000;
+
+const whereSchema = z
+  .strictObject({
+    states: z
+      .array(z.enum(SHOWN_STATES as [string, ...string[]]))
+      .min(1)
+      .optional(),
+    prefix: z.string().min(1).max(ID_LENGTH_MAX).optional().openapi({ description: "What the ids begin with." }),
+    type: z
+      .string()
+      .min(1)
+      .max(TEXT_MAX)
+      .optional()
+      .openapi({ description: "Of the head; with `*` at its end, what it begins with." }),
+    error: z
+      .string()
+      .min(1)
+      .max(TEXT_MAX)
+      .optional()
+      .openapi({ description: "A part of the error, in capitals or not." }),
+    blockedBefore: z.iso
+      .datetime({ offset: true })
+      .optional()
+      .openapi({ description: "Only those in their state since before this time." }),
+    limit: z.int().min(1).max(OPERATION_ACCOUNTS_MAX).optional(),
+  })
+  .openapi("OperationFilter");
+
+const beginSchema = reasonSchema.extend({
+  verb: z.enum(BULK_VERBS),
+  where: whereSchema,
+  rate: z.int().min(1).max(OPERATION_RATE_MAX).optional().openapi({ description: "Accounts a second at most." }),
+  force: z.boolean().optional().openapi({ description: "`redrive`: append a copy if later events were started." }),
+  dryRun: z.boolean().optional().openapi({ description: "Only count what matches." }),
+});
+
+const begunSchema = z.object({ id: z.int().nullable(), matched: z.int() });
+
+const timeSchema = z.string().nullable().openapi({ format: "date-time" });
+
+const statusSchema = z
+  .object({
+    id: z.int(),
+    verb: z.enum(BULK_VERBS),
+    where: whereSchema,
+    state: z.enum(["running", "done", "cancelled"]),
+    matched: z.int(),
+    tried: z.int(),
+    done: z.int(),
+    leftOut: z.record(z.string(), z.int()).nullable().openapi({ description: "How many were not changed, by code." }),
+    rate: z.int().nullable(),
+    who: z.string(),
+    why: z.string().nullable(),
+    createdAt: timeSchema,
+    endedAt: timeSchema,
+  })
+  .openapi("Operation");
+
+const answer = (description: string, schema: z.ZodType) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+const READING_CODES = ["database_unavailable", "database_not_migrated"] as const;
+
+const WRITING_CODES = [
+  ...READING_CODES,
+  "operation_invalid",
+  "origin_refused",
+  "json_malformed",
+  "body_too_large",
+  "body_incomplete",
+  "media_type_unsupported",
+  "overloaded",
+] as const;
+
+/** Beginning, watching and cancelling operations. */
+export function createBulkOperationRoutes(database: Database, log: Log): Route[] {
+  const tags = ["Operations"];
+  const params = z.object({ id: z.string() });
+  return [
+    {
+      spec: {
+        method: "post",
+        path: "/v1/operations",
+        operationId: "beginOperation",
+        summary: "Carry out a verb on all accounts that match",
+        tags,
+        request: { body: { content: { "application/json": { schema: beginSchema } } } },
+        responses: { 200: answer("A dry run.", begunSchema), 202: answer("Begun.", begunSchema) },
+      },
+      codes: [...WRITING_CODES, "operation_too_large"],
+      access: "operate",
+      handle: (c) => postOperation(c, { database, log }),
+    },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/operations",
+        operationId: "listOperations",
+        summary: "The last operations on many accounts",
+        tags,
+        responses: { 200: answer("Found.", z.object({ operations: z.array(statusSchema) })) },
+      },
+      codes: READING_CODES,
+      access: "read",
+      handle: async (c) => {
+        checkQuery(c, z.strictObject({}));
+        requireAllAccounts(c);
+        return c.json({ operations: (await listBulkOperations(database, LISTED_MAX)).map(toAnswer) });
+      },
+    },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/operations/{id}",
+        operationId: "getOperation",
+        summary: "How far an operation is",
+        tags,
+        request: { params },
+        responses: { 200: answer("Found.", statusSchema) },
+      },
+      codes: [...READING_CODES, "operation_not_found"],
+      access: "read",
+      handle: async (c) => {
+        checkQuery(c, z.strictObject({}));
+        requireAllAccounts(c);
+        return c.json(toAnswer(await requireOperation(c, database)));
+      },
+    },
+    {
+      spec: {
+        method: "post",
+        path: "/v1/operations/{id}/cancel",
+        operationId: "cancelOperation",
+        summary: "End an operation; what is done stays",
+        tags,
+        request: { params, body: { content: { "application/json": { schema: reasonSchema } } } },
+        responses: { 200: answer("Cancelled.", statusSchema) },
+      },
+      codes: [...WRITING_CODES, "operation_not_found", "operation_ended"],
+      access: "operate",
+      handle: (c) => postCancel(c, { database, log }),
+    },
+  ];
+}
+
+interface Parts {
+  readonly database: Database;
+  readonly log: Log;
+}
+
+/** A key that reaches only some accounts begins operations on those only. */
+async function postOperation(c: ApiContext, { database, log }: Parts): Promise<Response> {
+  refuseOtherSites(c);
+  const { who: said, ...asked } = checkOperation("operation", beginSchema, await readOptionalJson(c));
+  const { accountPrefix } = c.get("caller");
+  if (!(asked.where.prefix ?? "").startsWith(accountPrefix)) {
+    throw new InturnError(
+      "scope_missing",
+      `This key reaches accounts that begin with ${accountPrefix}: give such a prefix.`,
+    );
+  }
+  const operation = { ...asked, where: asked.where as never, who: operatorName(c.get("caller"), said) };
+  const begun = await beginOperation(database, operation);
+  if (begun.id !== null) log.info({ ...begun, verb: asked.verb, who: operation.who }, "an operation was begun");
+  return c.json(begun, begun.id === null ? 200 : 202);
+}
+
+async function postCancel(c: ApiContext, { database, log }: Parts): Promise<Response> {
+  refuseOtherSites(c);
+  requireAllAccounts(c);
+  const asked = checkOperation("cancel", reasonSchema, await readOptionalJson(c));
+  const { id } = await requireOperation(c, database);
+  const who = operatorName(c.get("caller"), asked.who);
+  if (!(await cancelOperation(database, { id, who, why: asked.why }))) {
+    throw new InturnError("operation_ended", `Operation ${id} has ended already.`);
+  }
+  log.info({ id, who }, "an operation was cancelled");
+  return c.json(toAnswer(await requireOperation(c, database)));
+}
+
+async function requireOperation(c: ApiContext, database: Database): Promise<OperationStatus> {
+  const id = /^[1-9]\d{0,14}$/.exec(c.req.param("id") ?? "")?.[0];
+  const found = id === undefined ? undefined : await findOperation(database, Number(id));
+  if (found !== undefined) return found;
+  throw new InturnError("operation_not_found", "There is no such operation, or it ended more than a month ago.");
+}
+
+function requireAllAccounts(c: ApiContext): void {
+  if (c.get("caller").accountPrefix === "") return;
+  throw new InturnError("scope_missing", "Operations of others concern accounts that this key does not reach.");
+}
+
+function toAnswer(status: OperationStatus): OperationStatus {
+  return { ...status, createdAt: toRfc3339(status.createdAt), endedAt: toRfc3339(status.endedAt) };
+}
