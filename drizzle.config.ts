@@ -3,7 +3,12 @@ import { defineConfig } from "drizzle-kit";
 
 export default defineConfig({
   dialect: "postgresql",
-  schema: ["./src/db/schema.ts", "./src/db/target-tables.ts", "./src/db/operation-tables.ts"],
+  schema: [
+    "./src/db/schema.ts",
+    "./src/db/target-tables.ts",
+    "./src/db/operation-tables.ts",
+    "./src/db/attempt-table.ts",
+  ],
   out: "./drizzle",
   // A table of our own: drizzle's default one belongs to whichever project of the database came first.
   migrations: { schema: "inturn", table: "migrations" },

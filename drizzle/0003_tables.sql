@@ -52,6 +52,20 @@ CREATE TABLE "inturn"."bulk_operations" (
 	CONSTRAINT "bulk_operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive'))
 );
 --> statement-breakpoint
+CREATE TABLE "inturn"."attempts" (
+	"account_id" text collate "C" NOT NULL,
+	"seq" bigint NOT NULL,
+	"slot" integer NOT NULL,
+	"attempt" integer NOT NULL,
+	"worker_id" uuid,
+	"started_at" timestamp with time zone,
+	"ended_at" timestamp with time zone NOT NULL,
+	"outcome" text NOT NULL,
+	"error" text,
+	CONSTRAINT "attempts_pk" PRIMARY KEY("account_id","seq","slot"),
+	CONSTRAINT "attempts_outcome_known" CHECK (outcome in ('retry', 'snooze', 'wait', 'block', 'park', 'dead-letter', 'lost'))
+);
+--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" DROP CONSTRAINT "operations_verb_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> statement-breakpoint

@@ -124,6 +124,7 @@ test(
       ["getAccount", { id: "a" }],
       ["listEvents", { id: "a", after: 1, limit: 1 }],
       ["getEvent", { id: "a", seq: 1, wait: 0 }],
+      ["listAttempts", { id: "a", seq: 1 }],
       ["pause", { id: "a" }, { who: "kim", why: "to see" }],
       ["resume", { id: "a" }, {}],
       ["retry", { id: "a" }, {}],

@@ -8,6 +8,8 @@ const CONTRACT: Record<string, string> = {
   account_results:
     "account_id, state, events, processed, pending, dead, head_seq, head_attempts, head_error, first_received_at, last_processed_at, oldest_pending_seconds, blocked_since, waits_for",
   order_violations: "account_id, seq, kind, detail",
+  failed_attempts: "account_id, seq, attempt, started_at, ended_at, next, error, worker_id",
+  operation_status: "id, verb, filter, state, matched, tried, done, left_out, rate, who, why, created_at, ended_at",
   target_status:
     "target, state, away_since, reason, next_probe_at, failed_probes, probe_account, by_hand, waiting_accounts, waiting_events",
   throughput: "second, received, processed",

@@ -2,6 +2,7 @@
  * One account: what it does, its lane, its events in order, and what can be done about it.
  */
 import { html } from "hono/html";
+import { type FailedAttempt, listFailedAttempts } from "../db/attempts.ts";
 import { type EventResult, findEvent, findPage, readPage } from "../db/event-pages.ts";
 import { listOperations, type OperatorLogEntry } from "../db/operate.ts";
 import type { Database } from "../db/pool.ts";
@@ -24,6 +25,11 @@ const BEFORE_HEAD = 25;
 
 const OPERATIONS_MAX = 10;
 
+/** Attempts that failed, the last ones of the page's events. */
+const ATTEMPTS_MAX = 100;
+
+const ERROR_LENGTH_MAX = 500;
+
 /** Characters of an event's data in its row, and in all. */
 const DATA_LENGTH_MAX = { row: 90, all: 20_000 };
 
@@ -41,13 +47,16 @@ export function createAccountPage(database: Database): DashboardPage {
       listOperations(database, accountId, OPERATIONS_MAX),
     ]);
     const events = listed.map((event) => showHead(event, account));
+    const range = { accountId, fromSeq: events[0]?.seq ?? 0, toSeq: events.at(-1)?.seq ?? 0 };
+    const attempts = events.some((event) => event.attempts > 0) ? await listFailedAttempts(database, range) : [];
     return await showPage(c, {
       title: accountId,
       entry: "/accounts",
       aside: pauseButton,
       content: html`${doneNote(c)}${freshPart(html`${summary(account)}${actions(c, account, events)}
-<h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, Date.now())}</div>${legend}
+<h2>Lane</h2><div class="card picture" tabindex="0" role="region" aria-label="Lane">${drawLane(events, attempts, Date.now())}</div>${legend}
 <h2>Events in order</h2>${eventsTable(c, events)}${pager(c, account, { afterSeq, events })}
+${attemptsTable(attempts)}
 ${operationsTable(operations)}`)}`,
     });
   });
@@ -129,7 +138,7 @@ function describeHead({ headSeq }: AccountResult, events: readonly ShownEvent[])
   return html`<p>It gives up <strong>event ${headSeq}</strong>:</p>${data}`;
 }
 
-const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head waiting"></i>◌ its target is away</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span>×3: tried three times</span></div>`;
+const legend = html`<div class="legend"><span><i class="wait"></i>waits</span><span><i class="run"></i>runs, to its settle</span><span><i class="head processing"></i>▶ being handled</span><span><i class="head retrying"></i>↻ failed, waits for its next attempt</span><span><i class="head waiting"></i>◌ its target is away</span><span><i class="head blocked"></i>■ blocked, needs a person</span><span><i class="dead"></i>set aside as a dead letter</span><span><i class="failed"></i>an attempt that failed</span><span>×3: tried three times</span></div>`;
 
 function eventsTable(c: PageContext, events: readonly ShownEvent[]): Markup {
   if (events.length === 0) return html`<p class="card">No event is kept here.</p>`;
@@ -184,6 +193,37 @@ ${shown.afterSeq > 0 ? html`<a class="button" href="${to(0)}">First</a><a class=
 ${last < account.events ? html`<a class="button" href="${to(last)}">Later →</a><a class="button" href="${to(account.events - EVENTS_PER_PAGE)}">Last</a>` : ""}
 </nav>`;
 }
+
+/** What happened to these events before they went well, or did not. */
+function attemptsTable(attempts: readonly FailedAttempt[]): Markup {
+  if (attempts.length === 0) return html``;
+  const columns = [
+    { label: "Seq", number: true },
+    { label: "Attempt", number: true },
+    { label: "Started" },
+    { label: "Ended" },
+    { label: "Then" },
+    { label: "Error" },
+  ];
+  const rows = attempts
+    .slice(-ATTEMPTS_MAX)
+    .map(
+      ({ seq, attempt, startedAt, endedAt, next, error }) =>
+        html`<tr><td class="number">${seq}</td><td class="number">${attempt}</td><td>${timeOfDay(startedAt)}</td><td>${timeOfDay(endedAt)}</td><td>${NEXT[next]}</td><td class="long">${(error ?? "–").slice(0, ERROR_LENGTH_MAX)}</td></tr>`,
+    );
+  return html`<h2>Attempts that failed</h2>${table(columns, rows, "Attempts that failed")}`;
+}
+
+/** What became of an event after an attempt that failed. */
+const NEXT: Record<FailedAttempt["next"], string> = {
+  retry: "tried again",
+  snooze: "put off, not counted",
+  wait: "waited for its target, not counted",
+  block: "blocked",
+  park: "blocked for a time",
+  "dead-letter": "dead letter",
+  lost: "its worker was gone",
+};
 
 function operationsTable(operations: readonly OperatorLogEntry[]): Markup {
   if (operations.length === 0) return html``;

@@ -2,6 +2,7 @@
  * One account's lane as a picture: a row for each event, from received over started to settled. No two runs overlap.
  */
 import { html } from "hono/html";
+import type { FailedAttempt } from "../db/attempts.ts";
 import type { EventResult } from "../db/event-pages.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { evenStep } from "./format.ts";
@@ -16,6 +17,9 @@ const AXIS = 22;
 
 /** Events that one picture holds: the last ones. */
 const ROWS_MAX = 40;
+
+/** Characters of an error that a bar says. */
+const ERROR_LENGTH_MAX = 300;
 
 /** Narrower bars could not be seen. */
 const BAR_WIDTH_MIN = 2;
@@ -35,12 +39,18 @@ interface Row {
   readonly endedMs: number;
 }
 
-/** Draws the lane of these events, which are in order. */
-export function drawLane(events: readonly ShownEvent[], nowMs: number): Markup {
+/** Draws the lane of these events, which are in order, with those of their attempts that failed. */
+export function drawLane(events: readonly ShownEvent[], attempts: readonly FailedAttempt[], nowMs: number): Markup {
   const shown = events.slice(-ROWS_MAX);
   const rows = shown.map((event, i) => toRow(event, shown[i - 1], nowMs));
   if (rows.length === 0) return html``;
-  const starts = rows.map(({ startedMs }) => startedMs).filter((ms) => ms !== null);
+  const failed = attempts.map((attempt) => ({
+    ...attempt,
+    startedMs: momentOf(attempt.startedAt),
+    endedMs: momentOf(attempt.endedAt),
+  }));
+  const failedOf = (seq: number) => failed.filter((attempt) => attempt.seq === seq);
+  const starts = [...rows, ...failed].map(({ startedMs }) => startedMs).filter((ms) => ms !== null);
   const endMs = Math.max(...rows.map((row) => row.endedMs));
   const firstMs = starts.length > 0 ? Math.min(...starts) : Math.min(...rows.map((row) => row.receivedMs));
   // A wait of days must not press a run of seconds into nothing: what began before the first run is cut off.
@@ -55,7 +65,7 @@ ${marks.map(
   (ms) => html`<line class="axis" x1="${x(ms).toFixed(1)}" x2="${x(ms).toFixed(1)}" y1="${AXIS - 4}" y2="${height}"/>
 <text x="${x(ms).toFixed(1)}" y="12" text-anchor="middle">+${formatDuration(ms - firstMs)}</text>`,
 )}
-${rows.map((row, i) => drawRow(row, AXIS + i * ROW, x))}
+${rows.map((row, i) => drawRow(row, failedOf(row.event.seq), { y: AXIS + i * ROW, x }))}
 </svg>`;
 }
 
@@ -68,16 +78,25 @@ function toRow(event: ShownEvent, before: ShownEvent | undefined, nowMs: number)
   return { event, receivedMs, startedMs, endedMs: momentOf(event.processedAt) ?? nowMs };
 }
 
-function drawRow({ event, receivedMs, startedMs, endedMs }: Row, y: number, x: (ms: number) => number): Markup {
+function drawRow(
+  { event, receivedMs, startedMs, endedMs }: Row,
+  failed: readonly { attempt: number; startedMs: number | null; endedMs: number | null; error: string | null }[],
+  { y, x }: { y: number; x: (ms: number) => number },
+): Markup {
   const { seq, state, attempts, waitMs, durationMs } = event;
   const bar = (kind: string, fromMs: number, toMs: number, height: number) =>
     html`<rect class="${kind}" x="${x(fromMs).toFixed(1)}" y="${y + (ROW - height) / 2}" width="${Math.max(BAR_WIDTH_MIN, x(toMs) - x(fromMs)).toFixed(1)}" height="${height}" rx="2"/>`;
   const isSettled = event.processedAt !== null;
   const run = startedMs === null ? html`` : bar(isSettled ? kindOf(state) : `head ${state}`, startedMs, endedMs, BAR);
   const tries = attempts > 1 ? ` · ${attempts} attempts` : "";
+  const tried = failed.map(({ attempt, startedMs: fromMs, endedMs: toMs, error }) =>
+    fromMs === null || toMs === null
+      ? html``
+      : html`<g><title>seq ${seq}, attempt ${attempt} failed: ${(error ?? "").slice(0, ERROR_LENGTH_MAX)}</title>${bar("failed", fromMs, toMs, BAR)}</g>`,
+  );
   return html`<g><title>seq ${seq}: ${state}, waited ${formatDuration(waitMs)}, ran ${formatDuration(durationMs)}${tries}</title>
 <text x="${LEFT - 8}" y="${y + 13}" text-anchor="end">${seq}</text>
-${bar("wait", receivedMs, startedMs ?? endedMs, 4)}${run}
+${bar("wait", receivedMs, startedMs ?? endedMs, 4)}${run}${tried}
 <text x="${(x(endedMs) + 6).toFixed(1)}" y="${y + 13}">${isSettled ? formatDuration(durationMs) : `${signOf(state)} ${state}`}${attempts > 1 ? ` ×${attempts}` : ""}</text></g>`;
 }
 

@@ -1,3 +1,5 @@
+import type { AttemptOutcome } from "../domain/attempt.ts";
+import { momentOf, recordAttempts } from "./attempts.ts";
 import type { Queryable } from "./pool.ts";
 
 /** What becomes of an account whose head failed. */
@@ -13,6 +15,8 @@ export interface HeadFailure {
   readonly waitMs: number | null;
   /** The target that the failure says something of: when it is found to be away, the account waits for it. */
   readonly target: string | null;
+  /** The attempt that failed, to be remembered: when it began, in microseconds of the database's clock, and what follows. */
+  readonly attempt?: { readonly startedUs: number | null; readonly next: AttemptOutcome };
   /** Whether the head was only put off: for how long in all is counted. */
   readonly snoozes?: boolean;
 }
@@ -40,6 +44,7 @@ const GIVE_BACK = {
   text: `
     with held as materialized (
       select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives, i.target, i.snoozes,
+        i.attempt_next, i.attempt_started_us, a.head_attempts as attempt,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
         a.processed_seq < i.started_seq - 1 as started_early,
@@ -49,8 +54,8 @@ const GIVE_BACK = {
           else i.state
         end as next_state
       from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[],
-        $10::text[], $11::boolean[])
-        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes)
+        $10::text[], $11::boolean[], $12::text[], $13::bigint[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes, attempt_next, attempt_started_us)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
@@ -76,6 +81,10 @@ const GIVE_BACK = {
       update inturn.events as e set started_at = least(e.started_at, clock_timestamp())
       from held as h
       where e.account_id = h.account_id and e.seq = h.started_seq and h.started_early and h.valid
+    ), remembered as (${recordAttempts(`
+      select h.account_id, h.started_seq as seq, h.attempt, $7::uuid as worker_id, ${momentOf("h.attempt_started_us")} as started_at,
+        h.attempt_next as outcome, h.error
+      from held as h where h.valid and h.started and h.attempt_next is not null`)}
     ), woken as materialized (
       select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
       from freed as f where f.waits having count(*) > 0
@@ -105,6 +114,8 @@ export async function giveBackLeases(
     ends.map((end) => end.forgives),
     ends.map((end) => end.failure?.target ?? null),
     ends.map((end) => end.failure?.snoozes ?? false),
+    ends.map((end) => end.failure?.attempt?.next ?? null),
+    ends.map((end) => end.failure?.attempt?.startedUs ?? null),
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
 }

@@ -51,9 +51,12 @@ export async function hasOtherEvents(database: Database, type: string): Promise<
   return rows[0]?.found === true;
 }
 
-/** Deletes every account, every event and every record of what operators did. */
+/** Deletes every account, every event, all targets, and every record of what operators did. */
 export async function clearEverything(database: Database): Promise<void> {
-  await database.query("truncate inturn.accounts, inturn.events, inturn.operations");
+  await database.query(
+    `truncate inturn.accounts, inturn.events, inturn.operations, inturn.attempts, inturn.targets, inturn.target_attempts,
+       inturn.bulk_operations cascade`,
+  );
 }
 
 /** How far these accounts are: the last settled seq of each that exists. */

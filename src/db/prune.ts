@@ -48,7 +48,9 @@ const PRUNE = `
   ), deleted as (
     delete from inturn.events as e using held as h
     where e.account_id = h.id and e.seq > h.pruned_seq and e.seq <= h.seq and e.outcome <> 'dead'
-    returning 1
+    returning e.account_id, e.seq
+  ), forgotten as (
+    delete from inturn.attempts as t using deleted as d where t.account_id = d.account_id and t.seq = d.seq
   )
   select (select count(*)::integer from deleted) as events,
     (select case when count(*) = ${ACCOUNTS_MAX} then max(v.id) end from visited as v) as "lastAccountId"`;

@@ -1,4 +1,5 @@
 import type { AccountState, Outcome } from "../domain/account.ts";
+import { momentOf, recordAttempts } from "./attempts.ts";
 import type { Queryable } from "./pool.ts";
 import { isIn } from "./transaction.ts";
 
@@ -106,8 +107,23 @@ export async function settleEvents(database: Queryable, settlements: readonly Se
   const values = valuesOf(settlements);
   const { rows } = await database.query<Settled>({ name: "inturn_settle", text: SETTLE, values });
   if (rows.length < settlements.length) await noteEarlyStarts(database, settlements);
+  const dead = settlements.filter(({ outcome }) => outcome === "dead");
+  if (dead.length > 0) await rememberLastAttempts(database, dead);
   return rows;
 }
+
+/** The last attempts of events that became dead letters by these settlements. Only a trace: a settle must not fail because of it. */
+async function rememberLastAttempts(database: Queryable, dead: readonly Settlement[]): Promise<void> {
+  const column = <Key extends keyof Settlement>(key: Key) => dead.map((settlement) => settlement[key]);
+  const values = [column("accountId"), column("seq"), column("attempts"), column("startedUs"), column("error")];
+  await database.query({ text: REMEMBER, values }).catch(() => undefined);
+}
+
+const REMEMBER = recordAttempts(`
+  select i.account_id, i.seq, i.attempt, null::uuid as worker_id, ${momentOf("i.started_us")} as started_at, e.outcome || '-letter' as outcome, i.error
+  from unnest($1::text[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[]) as i (account_id, seq, attempt, started_us, error)
+  join inturn.events as e on e.account_id = i.account_id and e.seq = i.seq and e.outcome = 'dead' and e.attempts = i.attempt
+  where i.started_us is not null`);
 
 /**
  * Settles one event inside a transaction that is open already, together with whatever was written in it. Planned anew each

@@ -5,8 +5,12 @@ import type { HeadFailure } from "../db/give-back.ts";
 import type { Verdict } from "../domain/failure.ts";
 
 /** What a verdict means for the account; undefined for a dead letter, which is a settle. */
-export function headFailureOf(verdict: Verdict, message: string, target: string | null): HeadFailure | undefined {
-  const failure = { message, target, isOfEvent: true };
+export function headFailureOf(
+  verdict: Verdict,
+  failed: { message: string; target: string | null; startedUs: number | null },
+): HeadFailure | undefined {
+  const { message, target, startedUs } = failed;
+  const failure = { message, target, isOfEvent: true, attempt: { startedUs, next: verdict.next } };
   switch (verdict.next) {
     case "retry":
       return { ...failure, state: "retrying", waitMs: verdict.inMs };
@@ -21,8 +25,14 @@ export function headFailureOf(verdict: Verdict, message: string, target: string 
   }
 }
 
-/** The account waits for a target; its head loses no attempt. */
-export function waitingFor(target: string, message: string | null): HeadFailure {
-  const said = message ?? `it waits for its target ${target}, which is away`;
-  return { message: said, target, state: "waiting", waitMs: null, isOfEvent: message !== null };
+/** The account waits for a target in front of its head, which was not started. */
+export function waitingFor(target: string): HeadFailure {
+  const message = `it waits for its target ${target}, which is away`;
+  return { message, target, state: "waiting", waitMs: null, isOfEvent: false };
+}
+
+/** The account waits for a target that was away when its head was tried. */
+export function waitingAfter(target: string, message: string, startedUs: number | null): HeadFailure {
+  const attempt = { startedUs, next: "wait" } as const;
+  return { message, target, state: "waiting", waitMs: null, isOfEvent: true, attempt };
 }

@@ -12,7 +12,7 @@ import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
 import { type Call, callHandler } from "./call.ts";
 import { DatabaseClock } from "./database-clock.ts";
-import { headFailureOf, waitingFor } from "./head-failure.ts";
+import { headFailureOf, waitingAfter, waitingFor } from "./head-failure.ts";
 import { HeadTarget } from "./head-target.ts";
 import { giveBackBroken, HeldLease, REST_MS } from "./held-lease.ts";
 import type { TurnOptions } from "./turn-options.ts";
@@ -110,7 +110,7 @@ class Turn {
   async #handleNext(event: StoredEvent): Promise<Next> {
     const rule = this.#options.ruleOf(event.type);
     const entry = this.#target.mayStart(rule);
-    if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(this.#target.nameFor(rule), null));
+    if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(this.#target.nameFor(rule)));
     if (this.#attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
     // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
     const confirmed = this.#lease.confirmed();
@@ -208,7 +208,7 @@ class Turn {
     const away = await this.#target.failed(rule, { wish, message, isLast: !("inMs" in verdict) });
     if (away !== null) {
       this.#options.metrics?.failed("wait");
-      return await this.#giveBack(waitingFor(away, message), true);
+      return await this.#giveBack(waitingAfter(away, message, timing.startedUs), true);
     }
     const target = wish !== undefined && "never" in wish ? null : this.#target.nameFor(rule);
     return await this.#carryOut(verdict, { event, message, timing, target });
@@ -228,7 +228,7 @@ class Turn {
     { event, message, timing, target }: { event: StoredEvent; message: string; timing: Timing; target: string | null },
   ): Promise<Next> {
     this.#options.metrics?.failed(verdict.next);
-    const failure = headFailureOf(verdict, message, target);
+    const failure = headFailureOf(verdict, { message, target, startedUs: timing.startedUs });
     if (failure !== undefined) return await this.#giveBack(failure, verdict.next === "snooze");
     return await this.#settle(event, { ...this.#settlementOf(event, timing), outcome: "dead", error: message });
   }

@@ -2,8 +2,10 @@
  * Reading the events of an account, and waiting until one is settled.
  */
 import { z } from "@hono/zod-openapi";
+import { type FailedAttempt, listFailedAttempts } from "../db/attempts.ts";
 import { type EventResult, findEvent, findPage, readPage } from "../db/event-pages.ts";
 import type { Database } from "../db/pool.ts";
+import { ATTEMPT_OUTCOMES } from "../domain/attempt.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
@@ -60,6 +62,20 @@ const pageSchema = z.object({
   next: z.int().nullable().openapi({ description: "The `after` of the next page; null on the last one." }),
 });
 
+const attemptsSchema = z.object({
+  attempts: z.array(
+    z.object({
+      seq: z.int(),
+      attempt: z.int(),
+      startedAt: timeSchema.nullable(),
+      endedAt: timeSchema,
+      next: z.enum(ATTEMPT_OUTCOMES).openapi({ description: "What became of the event then." }),
+      error: z.string().nullable(),
+      workerId: z.string().nullable(),
+    }),
+  ),
+});
+
 /** What the routes stand on. */
 export interface AccountEventOptions {
   readonly database: Database;
@@ -104,6 +120,20 @@ export function createAccountEventRoutes(options: AccountEventOptions): Route[] 
       access: "read",
       handle: (c) => getEvent(c, options),
     },
+    {
+      spec: {
+        method: "get",
+        path: "/v1/accounts/{id}/events/{seq}/attempts",
+        operationId: "listAttempts",
+        summary: "The attempts of an event that failed, the last 20",
+        tags,
+        request: { params: z.object({ id: z.string(), seq: seqSchema }) },
+        responses: { 200: answer(attemptsSchema) },
+      },
+      codes: ["account_not_found", "event_not_found", "database_unavailable", "database_not_migrated"],
+      access: "read",
+      handle: (c) => getAttempts(c, options.database),
+    },
   ];
 }
 
@@ -121,21 +151,40 @@ async function getEvents(c: ApiContext, { database, answers }: AccountEventOptio
 async function getEvent(c: ApiContext, { database, waiting, answers }: AccountEventOptions): Promise<Response> {
   const { wait } = checkQuery(c, eventQuerySchema);
   const { accountId, events, pending } = await requireAccount(c, database);
-  const seqText = c.req.param("seq") ?? "";
-  const seq = seqSchema.safeParse(seqText).success ? Number(seqText) : 0;
+  const seq = seqOf(c);
   const page = await findEvent(database, accountId, seq);
   if (page !== undefined && wait > 0 && seq > events - pending)
     await waiting.untilSettled({ accountId, seq, ms: wait * 1_000, signal: c.req.raw.signal });
   answers.hold(c, page?.bytes ?? 0);
   const [event] = await readPage(database, page);
-  if (event === undefined) {
-    throw new InturnError(
-      "event_not_found",
-      `This account has no event ${seqText.slice(0, 20)}, or it is no longer kept.`,
-    );
-  }
+  if (event === undefined) throw eventNotFound(c);
   c.header("Content-Type", "application/json");
   return c.body(toText(event));
+}
+
+async function getAttempts(c: ApiContext, database: Database): Promise<Response> {
+  checkQuery(c, z.strictObject({}));
+  const { accountId } = await requireAccount(c, database);
+  const seq = seqOf(c);
+  if ((await findEvent(database, accountId, seq)) === undefined) throw eventNotFound(c);
+  const attempts = await listFailedAttempts(database, { accountId, fromSeq: seq, toSeq: seq });
+  const toAnswer = (attempt: FailedAttempt) => ({
+    ...attempt,
+    startedAt: toRfc3339(attempt.startedAt),
+    endedAt: toRfc3339(attempt.endedAt),
+  });
+  return c.json({ attempts: attempts.map(toAnswer) });
+}
+
+/** The seq of the path; 0, which no event has, for what is no seq. */
+function seqOf(c: ApiContext): number {
+  const text = c.req.param("seq") ?? "";
+  return seqSchema.safeParse(text).success ? Number(text) : 0;
+}
+
+function eventNotFound(c: ApiContext): InturnError {
+  const named = (c.req.param("seq") ?? "").slice(0, 20);
+  return new InturnError("event_not_found", `This account has no event ${named}, or it is no longer kept.`);
 }
 
 /** The data goes out as the text that it was stored as: parsing it here could change a number. */

@@ -62,7 +62,8 @@ begin
   );
   with judged as (
     select a.id, a.processed_seq < a.last_seq as has_head, a.head_attempts > 1 and a.head_started as failed_again,
-      a.head_attempts - (a.head_attempts > 1 and not a.head_started)::integer as attempts
+      a.head_attempts - (a.head_attempts > 1 and not a.head_started)::integer as attempts,
+      a.processed_seq + 1 as seq, a.lease_worker
     from inturn.accounts as a
     where a.id = any (orphaned) and a.state = 'running'
       and not exists (select from inturn.workers as w where w.id = a.lease_worker)
@@ -76,6 +77,13 @@ begin
       state_since = clock_timestamp(), lease_worker = null
     from judged as j where a.id = j.id
     returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  ), remembered as (
+    insert into inturn.attempts as t (account_id, seq, slot, attempt, worker_id, started_at, ended_at, outcome, error)
+    select j.id, j.seq, j.attempts % 20, j.attempts, j.lease_worker, null, clock_timestamp(), 'lost', 'the worker that handled it is gone'
+    from judged as j where j.has_head and j.failed_again
+    on conflict (account_id, seq, slot) do update
+    set attempt = excluded.attempt, worker_id = excluded.worker_id, started_at = null, ended_at = excluded.ended_at,
+      outcome = excluded.outcome, error = excluded.error
   ), woken as materialized (
     select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
     from freed as f where f.waits having count(*) > 0
