@@ -70,6 +70,7 @@ ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> state
 ALTER TABLE "inturn"."operations" DROP CONSTRAINT "operations_verb_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "head_target" text collate "C";--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD COLUMN "head_outages" integer DEFAULT 0 NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "snoozed_since" timestamp with time zone;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nullif(current_setting('inturn.operation', true), '')::bigint;--> statement-breakpoint

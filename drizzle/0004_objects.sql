@@ -485,7 +485,8 @@ begin
   update inturn.accounts as a
   set last_seq = account.last_seq, processed_seq = account.processed_seq, dead = account.dead, skipped = account.skipped,
     state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
-    head_attempts = attempts, attempts_forgiven = attempts, head_error = null, head_target = null, snoozed_since = null
+    head_attempts = attempts, attempts_forgiven = attempts, head_error = null, head_target = null, head_outages = 0,
+    snoozed_since = null
   where a.id = account.id;
   if inturn.waits(next_state, account.paused_at) then
     perform inturn.wake(array[account.id], array[account.epoch]);
@@ -990,7 +991,7 @@ $$;
 -- targets/gather_waiting.sql
 
 -- Lets the accounts whose head failed shortly before a target was found to be away, or after it, wait for the target, and forgives
--- the attempts: it was no fault of the event's. Heads that are retried or blocked for another reason name no target.
+-- the attempts: it was no fault of the event's; unless it was there in ten outages already (see OUTAGES_FORGIVEN_MAX). Heads that are retried or blocked for another reason name no target.
 create or replace function inturn.gather_waiting(target inturn.targets, accounts_max integer) returns void
 language sql security definer
 set search_path = pg_catalog, pg_temp
@@ -998,7 +999,7 @@ as $$
   with failed as materialized (
     select a.id from inturn.accounts as a
     where a.state in ('retrying', 'blocked') and a.state <> 'idle' and a.head_target = target.name
-      and a.state_since > target.away_since - interval '10 seconds'
+      and a.state_since > target.away_since - interval '10 seconds' and a.head_outages < 10
     limit accounts_max
   ), held as materialized (
     select a.id from inturn.accounts as a
@@ -1007,7 +1008,8 @@ as $$
     for update skip locked
   )
   update inturn.accounts as a
-  set state = 'waiting', next_attempt_at = null, parked_until = null, attempts_forgiven = a.head_attempts
+  set state = 'waiting', next_attempt_at = null, parked_until = null, attempts_forgiven = a.head_attempts,
+    head_outages = a.head_outages + 1
   from held as h where a.id = h.id
 $$;
 --> statement-breakpoint
@@ -1153,7 +1155,8 @@ $$;
 --> statement-breakpoint
 -- targets/start_probe.sql
 
--- Wakes the account that has waited longest for a target whose time to be tried has come: its head is the probe.
+-- Wakes the account that has waited longest for a target whose time to be tried has come: its head is the probe. After a probe that
+-- failed, heads that were not tried yet come first: they tell an outage from a crowd of events that fail by their own fault.
 create or replace function inturn.start_probe(target inturn.targets) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -1163,7 +1166,7 @@ declare
 begin
   select a.id, a.epoch into account from inturn.accounts as a
   where a.state = 'waiting' and a.head_target = target.name and a.paused_at is null
-  order by a.state_since
+  order by target.failed_probes > 0 and a.head_attempts > 0, a.state_since
   limit 1
   for update skip locked;
   if not found then

@@ -166,6 +166,38 @@ test(
 );
 
 test(
+  "the overview says which target is away, who waits and when it is tried again, without a reload",
+  { skip },
+  withDatabase(async (db) => {
+    mkdirSync(PICTURES, { recursive: true });
+    const server = startProcess(["serve"], { DATABASE_URL: db.url, PORT: "0" });
+    const { url = "" } = await server.ready;
+    const { page, faults } = await openPage();
+    await page.goto(url);
+    await db.query(`insert into inturn.accounts (id, last_seq, state, head_target)
+      select 'shop-' || i, 2, 'waiting', 'stripe' from generate_series(1, 312) as i`);
+    await db.query(
+      "insert into inturn.events (account_id, seq, data, received_at) select id, seq, '{}', now() from inturn.accounts, generate_series(1, 2) as seq",
+    );
+    await db.query(`insert into inturn.targets (name, state, away_since, next_probe_at, reason)
+      values ('stripe', 'open', now() - interval '75 s', now() + interval '30 s', '31 of the last 40 attempts failed, the last one with: Error: connect ECONNREFUSED')`);
+    const note = page.locator(".note", { hasText: "stripe is away" });
+    await note.waitFor();
+    assert.match(
+      await note.innerText(),
+      /stripe is away for .*: 312 accounts wait, with 624 events, next try in \d+\.\d s\. 31 of the last 40/,
+    );
+    await page.screenshot({ path: join(PICTURES, "target-away.png") });
+    await page.goto(`${url}/accounts/shop-1`);
+    await page.getByText("Event 1 waits for its target stripe, which is away.").waitFor();
+    await page.screenshot({ path: join(PICTURES, "account-waiting.png") });
+    assert.deepEqual(faults, []);
+    await page.context().close();
+    assert.equal(await server.stop(), 0);
+  }),
+);
+
+test(
   "lanes cut the gap between two runs, zoom by a pull, a button and a key, and say when there is nothing to draw",
   { skip },
   withDatabase(async (db) => {

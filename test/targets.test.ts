@@ -180,6 +180,59 @@ test(
 );
 
 test(
+  "a crowd of poisoned events opens its target, is told from an outage by an event that was not tried yet, and blocks in the end",
+  withDatabase(async (db) => {
+    const { options } = await createTestWorker(db);
+    const poisoned = Array.from({ length: 25 }, (_, i) => `p${String(i).padStart(2, "0")}`);
+    const handler = ({ accountId }: HandlerEvent) => {
+      if (accountId.startsWith("p")) throw new TypeError("no amount");
+    };
+    const turn = { ...options, handler, ruleOf: createRules(rule, { "pay.*": { target: "stripe", attemptsMax: 2 } }) };
+    const runAll = async (...ids: string[]) => {
+      await db.query("update inturn.accounts set next_attempt_at = clock_timestamp() where state = 'retrying'");
+      await Promise.all(ids.map((id) => runTurn(turn, id)));
+      await options.targets.look();
+    };
+    await append(db, "pay.made", ...poisoned);
+    const openByFailures = async () =>
+      await until("the failures have opened it", async () => {
+        await runAll(...poisoned);
+        return (await target(db))?.["state"] === "open";
+      });
+    await openByFailures();
+    await append(db, "pay.made", "healthy");
+    await runAll("healthy");
+    assert.equal((await states(db))["healthy"], "waiting");
+    await db.query("update inturn.targets set failed_probes = 1");
+    await letProbe(db);
+    assert.equal((await target(db))?.["probe_account"], "healthy", "of all that wait it alone was not tried");
+    await runAll("healthy");
+    assert.equal((await target(db))?.["state"], "closed");
+    // However often this happens again, it has an end.
+    await db.query("update inturn.accounts set head_outages = 9 where head_outages > 0");
+    await db.query("update inturn.accounts set state = 'scheduled' where state = 'waiting'");
+    await openByFailures();
+    await options.targets.look();
+    await db.query("select from inturn.close_target('stripe')");
+    await db.query("update inturn.accounts set state = 'scheduled' where state = 'waiting'");
+    await until("they block", async () => {
+      await options.targets.look();
+      await runAll(...poisoned);
+      await db.query("update inturn.targets set state = 'closed', away_since = null, probe_account = null");
+      return (
+        new Set(Object.values(await states(db))).has("blocked") && !Object.values(await states(db)).includes("waiting")
+      );
+    });
+    const found = await states(db);
+    assert.deepEqual(
+      poisoned.filter((id) => found[id] !== "blocked"),
+      [],
+    );
+    assert.equal(found["healthy"], "idle");
+  }),
+);
+
+test(
   "failures among many more attempts that go well open nothing, whichever worker they meet",
   withDatabase(async (db) => {
     const [one, two] = [await createTestWorker(db), await createTestWorker(db)];

@@ -6,6 +6,8 @@ export interface Claimed extends Lease {
   readonly databaseUs: number;
   /** The target of the head, when an earlier attempt of it failed or it has waited for that target; else null. */
   readonly headTarget: string | null;
+  /** How often the head failed and was forgiven because its target was found to be away. */
+  readonly headOutages: number;
   /** For how long the head has been put off without an attempt; null when it has not. */
   readonly snoozedMs: number | null;
 }
@@ -30,7 +32,7 @@ const CLAIM = {
     where a.id = h.id and inturn.waits(h.state, h.paused_at)
       and coalesce(h.next_attempt_at, '-infinity') <= clock_timestamp()
     returning a.id as "accountId", a.epoch, a.processed_seq as "processedSeq", a.head_attempts as attempt,
-      a.attempts_forgiven as "attemptsForgiven", a.head_target as "headTarget",
+      a.attempts_forgiven as "attemptsForgiven", a.head_target as "headTarget", a.head_outages as "headOutages",
       extract(epoch from clock_timestamp() - a.snoozed_since)::double precision * 1000 as "snoozedMs", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
 };
 

@@ -17,6 +17,8 @@ export interface HeadFailure {
   readonly target: string | null;
   /** The attempt that failed, to be remembered: when it began, in microseconds of the database's clock, and what follows. */
   readonly attempt?: { readonly startedUs: number | null; readonly next: AttemptOutcome };
+  /** Whether the head failed in an outage that no handler has told of: how often is counted. */
+  readonly isOutage?: boolean;
   /** Whether the head was only put off: for how long in all is counted. */
   readonly snoozes?: boolean;
 }
@@ -43,7 +45,7 @@ const GIVE_BACK = {
   name: "inturn_give_back",
   text: `
     with held as materialized (
-      select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives, i.target, i.snoozes,
+      select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives, i.target, i.snoozes, i.is_outage,
         i.attempt_next, i.attempt_started_us, a.head_attempts as attempt,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
@@ -54,8 +56,8 @@ const GIVE_BACK = {
           else i.state
         end as next_state
       from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[],
-        $10::text[], $11::boolean[], $12::text[], $13::bigint[])
-        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes, attempt_next, attempt_started_us)
+        $10::text[], $11::boolean[], $12::text[], $13::bigint[], $14::boolean[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes, attempt_next, attempt_started_us, is_outage)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
@@ -70,6 +72,7 @@ const GIVE_BACK = {
           when h.next_state in ('retrying', 'blocked') or h.next_state = 'waiting' and h.started then h.error else a.head_error
         end,
         head_target = case when h.next_state in ('retrying', 'blocked', 'waiting') then h.target else a.head_target end,
+        head_outages = a.head_outages + (h.is_outage and h.started)::integer,
         snoozed_since = case when h.snoozes and h.started then coalesce(a.snoozed_since, clock_timestamp()) else a.snoozed_since end,
         next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
@@ -116,6 +119,7 @@ export async function giveBackLeases(
     ends.map((end) => end.failure?.snoozes ?? false),
     ends.map((end) => end.failure?.attempt?.next ?? null),
     ends.map((end) => end.failure?.attempt?.startedUs ?? null),
+    ends.map((end) => end.failure?.isOutage ?? false),
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
 }

@@ -48,7 +48,7 @@ const UNPARK = {
     ), freed as (
       update inturn.accounts as a
       set processed_seq = p.seq, dead = a.dead + 1, state = p.next_state, state_since = clock_timestamp(), parked_until = null,
-        head_attempts = 0, attempts_forgiven = 0, head_error = null, head_target = null, snoozed_since = null
+        head_attempts = 0, attempts_forgiven = 0, head_error = null, head_target = null, head_outages = 0, snoozed_since = null
       from parked as p where a.id = p.id
       returning a.id, a.epoch, p.seq, inturn.waits(a.state, a.paused_at) as waits, p.head_attempts, p.head_error
     ), marked as (

@@ -44,6 +44,8 @@ export const accounts = inturn.table(
     headError: text("head_error"),
     // Which target the head needs, when its last attempt failed or it waits for that target.
     headTarget: byteOrderedText("head_target"),
+    // How often the head failed and was forgiven because its target was found to be away.
+    headOutages: integer("head_outages").notNull().default(0),
     // Since when the head is put off without an attempt.
     snoozedSince: moment("snoozed_since"),
     // A blocked head with a time is set aside as a dead letter when that has come; without one it waits for a person.

@@ -73,6 +73,7 @@ const createSettle = (condition = "") => `
       attempts_forgiven = 0,
       head_error = null,
       head_target = null,
+      head_outages = 0,
       snoozed_since = null
     from stored as h
     where a.id = h.account_id and h.valid

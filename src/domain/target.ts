@@ -39,6 +39,12 @@ export const TARGET_RULE: TargetRule = { attemptsMin: 20, accountsMin: 5, failed
 /** The least and the most that each whole number of a rule may be. */
 export const TARGET_RULE_LIMITS = { attemptsMin: [1, 10_000], accountsMin: [2, 100] } as const;
 
+/**
+ * An event whose failures were forgiven in so many outages is at fault itself: its next ones count. Else a crowd of poisoned events
+ * would open its target again and again, and none of them would ever block.
+ */
+export const OUTAGES_FORGIVEN_MAX = 10;
+
 /** The attempts of this long are looked at. */
 export const TARGET_WINDOW_MS = 10_000;
 

@@ -3,6 +3,7 @@
  */
 import type { HeadFailure } from "../db/give-back.ts";
 import type { Verdict } from "../domain/failure.ts";
+import type { Away } from "./head-target.ts";
 
 /** What a verdict means for the account; undefined for a dead letter, which is a settle. */
 export function headFailureOf(
@@ -32,7 +33,7 @@ export function waitingFor(target: string): HeadFailure {
 }
 
 /** The account waits for a target that was away when its head was tried. */
-export function waitingAfter(target: string, message: string, startedUs: number | null): HeadFailure {
+export function waitingAfter(away: Away, message: string, startedUs: number | null): HeadFailure {
   const attempt = { startedUs, next: "wait" } as const;
-  return { message, target, state: "waiting", waitMs: null, isOfEvent: true, attempt };
+  return { ...away, message, state: "waiting", waitMs: null, isOfEvent: true, attempt };
 }

@@ -1,7 +1,9 @@
 /**
  * What a turn has to do with the target of its head: whether the head may start, and what its end says of the target.
  */
+import type { Claimed } from "../db/claim.ts";
 import type { RetryRule } from "../domain/failure.ts";
+import { OUTAGES_FORGIVEN_MAX } from "../domain/target.ts";
 import type { RetryWish } from "../errors/retry.ts";
 import type { TargetWatch } from "./target-watch.ts";
 
@@ -16,18 +18,27 @@ export interface Failing {
   readonly isLast: boolean;
 }
 
+/** What an account has to wait for, and whether that is an outage that no handler has told of. */
+export interface Away {
+  readonly target: string;
+  readonly isOutage: boolean;
+}
+
 /** The target of the head of one turn. */
 export class HeadTarget {
   readonly #targets: TargetWatch;
   readonly #accountId: string;
   /** The target that an earlier attempt of this head named, if one did; else its type's counts. */
   #named: string | null;
+  /** How often the head was forgiven in an outage. */
+  #outages: number;
   #isProbe = false;
 
-  constructor(targets: TargetWatch, accountId: string, named: string | null) {
+  constructor(targets: TargetWatch, claimed: Pick<Claimed, "accountId" | "headTarget" | "headOutages">) {
     this.#targets = targets;
-    this.#accountId = accountId;
-    this.#named = named;
+    this.#accountId = claimed.accountId;
+    this.#named = claimed.headTarget;
+    this.#outages = claimed.headOutages;
   }
 
   /** The name of the head's target. */
@@ -51,34 +62,41 @@ export class HeadTarget {
   succeeded(rule: TargetOfType): Promise<void> | undefined {
     const target = this.nameFor(rule);
     this.#named = null;
+    this.#outages = 0;
     if (this.#isProbe) return this.#endProbe(target, { succeeded: true, message: null });
     this.#targets.succeeded(target);
     return undefined;
   }
 
   /** Takes note of a head that failed. The target that its account has to wait for, or null when it was the event's own fault. */
-  async failed(rule: TargetOfType, { wish, message, isLast }: Failing): Promise<string | null> {
+  async failed(rule: TargetOfType, failing: Failing): Promise<Away | null> {
     const target = this.nameFor(rule);
-    if (wish !== undefined && "never" in wish) {
-      // The handler has heard from the target what is wrong with the event.
-      if (this.#isProbe) await this.#endProbe(target, { succeeded: true, message: null });
-      return null;
-    }
-    if (wish !== undefined && "away" in wish) {
-      const { away, retryAfterMs } = wish;
-      if (this.#isProbe) await this.#endProbe(target, { succeeded: false, message, retryAfterMs });
-      const isNews = retryAfterMs !== null || !this.#targets.isAway(away);
-      return !isNews || (await this.#targets.trip(away, message, retryAfterMs)) ? away : null;
-    }
-    if (this.#isProbe) {
-      await this.#endProbe(target, { succeeded: false, message });
-      return target;
-    }
+    const { wish, message, isLast } = failing;
+    if (this.#isProbe) return await this.#failedAsProbe(target, failing);
+    if (wish !== undefined && "never" in wish) return null;
+    if (wish !== undefined && "away" in wish) return await this.#trip(wish, message);
     if (wish !== undefined && !wish.countsAttempt) return null;
     this.#targets.failed(target, this.#accountId, message);
+    if (this.#outages >= OUTAGES_FORGIVEN_MAX) return null;
     // What is given up for lost is not given up on the news of a quarter of a second ago.
-    if (isLast && !this.#targets.isAway(target)) await this.#targets.look();
-    return this.#targets.isAway(target) ? target : null;
+    if (isLast && !this.#targets.isAway(target)) await this.#targets.look().catch(() => undefined);
+    return this.#targets.isAway(target) ? { target, isOutage: true } : null;
+  }
+
+  async #failedAsProbe(target: string, { wish, message }: Failing): Promise<Away | null> {
+    // What will never succeed was told so by the target: it is there.
+    const succeeded = wish !== undefined && "never" in wish;
+    const away = wish !== undefined && "away" in wish ? wish : undefined;
+    await this.#endProbe(target, { succeeded, message, retryAfterMs: away?.retryAfterMs ?? null });
+    if (succeeded) return null;
+    return away === undefined || away.away === target ? { target, isOutage: false } : await this.#trip(away, message);
+  }
+
+  async #trip(wish: { away: string; retryAfterMs: number | null }, message: string): Promise<Away | null> {
+    const { away: target, retryAfterMs } = wish;
+    const isNews = retryAfterMs !== null || !this.#targets.isAway(target);
+    const isAway = !isNews || (await this.#targets.trip(target, message, retryAfterMs));
+    return isAway ? { target, isOutage: false } : null;
   }
 
   async #endProbe(

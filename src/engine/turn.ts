@@ -59,14 +59,14 @@ class Turn {
   #call: Call | undefined;
 
   constructor(options: TurnOptions, lease: HeldLease) {
-    const { accountId, databaseUs, attempt, attemptsForgiven, headTarget, snoozedMs } = lease.claimed;
+    const { databaseUs, attempt, attemptsForgiven, snoozedMs } = lease.claimed;
     this.#options = options;
     this.#lease = lease;
     this.#clock = new DatabaseClock(databaseUs);
     this.#pace = new TurnPace(options);
     this.#attempt = attempt;
     this.#forgiven = attemptsForgiven;
-    this.#target = new HeadTarget(options.targets, accountId, headTarget);
+    this.#target = new HeadTarget(options.targets, lease.claimed);
     this.#snoozedMs = snoozedMs ?? 0;
   }
 

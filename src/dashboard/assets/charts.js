@@ -49,7 +49,11 @@
         width: place.clientWidth,
         height: HEIGHT,
         cursor: { y: false },
-        scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
+        scales: {
+          // One reading alone has no length: the seconds before it are shown.
+          x: { range: (_plot, least, most) => (least === most ? [most - 10, most] : [least, most]) },
+          y: { range: (_plot, _least, most) => [0, Math.max(1, (most ?? 0) * 1.1)] },
+        },
         axes: [
           { ...axis, space: 80, values: (_plot, ticks) => ticks.map(timeOf) },
           { ...axis, size: 52, values: (_plot, ticks) => ticks.map(short) },

@@ -10,7 +10,8 @@ begin
   update inturn.accounts as a
   set last_seq = account.last_seq, processed_seq = account.processed_seq, dead = account.dead, skipped = account.skipped,
     state = next_state, state_since = clock_timestamp(), next_attempt_at = null, parked_until = null,
-    head_attempts = attempts, attempts_forgiven = attempts, head_error = null, head_target = null, snoozed_since = null
+    head_attempts = attempts, attempts_forgiven = attempts, head_error = null, head_target = null, head_outages = 0,
+    snoozed_since = null
   where a.id = account.id;
   if inturn.waits(next_state, account.paused_at) then
     perform inturn.wake(array[account.id], array[account.epoch]);
