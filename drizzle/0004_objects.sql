@@ -580,7 +580,7 @@ $$;
 
 -- Does the next part of an operation: up to 200 accounts in the order of their ids, or what its rate allows by now; and adds the
 -- job for the part after it. All in one transaction: whoever dies in between has done nothing of this part, and no account is done
--- twice. An account that somebody has locked for a second is left out.
+-- twice. An account that somebody has locked for a second is left out; a part ends when it has taken two.
 create or replace function inturn.carry_on_operation(operation_id bigint) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -590,6 +590,7 @@ declare
   part_max constant bigint := 200;
   operation inturn.bulk_operations;
   item inturn.bulk_operation_items;
+  began_at constant timestamptz := clock_timestamp();
   allowed bigint := part_max;
   is_over boolean;
 begin
@@ -614,6 +615,7 @@ begin
       update inturn.bulk_operation_items as i set outcome = inturn.carry_out_item(operation, item)
       where i.operation_id = item.operation_id and i.account_id = item.account_id and i.seq = item.seq;
       operation.tried := operation.tried + 1;
+      exit when clock_timestamp() > began_at + interval '2 seconds';
     end loop;
   end if;
   is_over := operation.tried >= operation.matched or operation.cancelled_at is not null;
@@ -778,7 +780,8 @@ $$;
 --> statement-breakpoint
 -- operations/wake_operations.sql
 
--- Finds operations that nobody carries on any more, because their job got lost, and gives each a job; and forgets those that ended
+-- Finds operations that nobody carries on any more, because their job got lost or whoever had it died without a trace, and gives each a
+-- job: a part takes a few seconds at most, and two workers never do the same one. And forgets those that ended
 -- a month ago. `operator_log` keeps what they did.
 create or replace function inturn.wake_operations() returns void
 language sql security definer
@@ -790,7 +793,7 @@ as $$
   where o.ended_at is null
     and not exists (
       select from graphile_worker.jobs as j where j.key = ('inturn_operate#' || o.id) collate pg_catalog."default"
-        and (j.locked_at is null and j.attempts < j.max_attempts or j.locked_at > clock_timestamp() - interval '1 minute')
+        and (j.locked_at is null and j.attempts < j.max_attempts or j.locked_at > clock_timestamp() - interval '10 seconds')
     );
 $$;
 --> statement-breakpoint

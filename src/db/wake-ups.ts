@@ -127,7 +127,7 @@ export async function unlockJobs(database: Database, graphilePools: readonly str
 const UNLOCK_STRANDED = `
   with stranded as materialized (
     select distinct j.locked_by as pool from graphile_worker.jobs as j
-    where j.task_identifier = 'inturn_turn' and j.locked_at < now() - interval '1 minute'
+    where j.task_identifier = any ('{inturn_turn,inturn_operate}') and j.locked_at < now() - interval '1 minute'
       and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)
   )
   select graphile_worker.force_unlock_workers(array_agg(s.pool)) from stranded as s having count(*) > 0`;
@@ -136,7 +136,7 @@ const UNLOCK_STRANDED = `
 const DELETE_SPENT = `
   with spent as materialized (
     select j.id from graphile_worker.jobs as j
-    where j.task_identifier = 'inturn_turn' and j.key is null and j.locked_at is null and j.attempts >= j.max_attempts
+    where j.task_identifier = any ('{inturn_turn,inturn_operate}') and j.key is null and j.locked_at is null and j.attempts >= j.max_attempts
     limit ${SWEEP_JOBS_MAX}
   )
   select graphile_worker.complete_jobs(array_agg(s.id)) from spent as s having count(*) > 0`;

@@ -22,6 +22,9 @@ const UNKNOWN_LEASE_MS = 1_000;
 /** Between two sweeps of graphile-worker's jobs. */
 const SWEEP_JOBS_MS = 60_000;
 
+/** Between two looks for operations that nobody carries on. */
+const OPERATIONS_MS = 5_000;
+
 /** How a loop goes on, and how it ends. */
 export interface LoopOptions {
   readonly signal: AbortSignal;
@@ -71,11 +74,8 @@ export async function reconcilePass(
 export function keepUp(options: LoopOptions & { database: Database; keepDays: number }): Promise<void>[] {
   const { database, keepDays, ...loop } = options;
   return [
-    every({ ...loop, name: "sweeping jobs" }, async () => {
-      await sweepJobs(database);
-      await wakeOperations(database);
-      return SWEEP_JOBS_MS;
-    }),
+    every({ ...loop, name: "sweeping jobs" }, () => sweepJobs(database).then(() => SWEEP_JOBS_MS)),
+    every({ ...loop, name: "looking for operations" }, () => wakeOperations(database).then(() => OPERATIONS_MS)),
     every({ ...loop, name: "pruning" }, createPruning({ database, keepDays })),
   ];
 }

@@ -1,6 +1,6 @@
 -- Does the next part of an operation: up to 200 accounts in the order of their ids, or what its rate allows by now; and adds the
 -- job for the part after it. All in one transaction: whoever dies in between has done nothing of this part, and no account is done
--- twice. An account that somebody has locked for a second is left out.
+-- twice. An account that somebody has locked for a second is left out; a part ends when it has taken two.
 create or replace function inturn.carry_on_operation(operation_id bigint) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -10,6 +10,7 @@ declare
   part_max constant bigint := 200;
   operation inturn.bulk_operations;
   item inturn.bulk_operation_items;
+  began_at constant timestamptz := clock_timestamp();
   allowed bigint := part_max;
   is_over boolean;
 begin
@@ -34,6 +35,7 @@ begin
       update inturn.bulk_operation_items as i set outcome = inturn.carry_out_item(operation, item)
       where i.operation_id = item.operation_id and i.account_id = item.account_id and i.seq = item.seq;
       operation.tried := operation.tried + 1;
+      exit when clock_timestamp() > began_at + interval '2 seconds';
     end loop;
   end if;
   is_over := operation.tried >= operation.matched or operation.cancelled_at is not null;
