@@ -164,6 +164,45 @@ test(
 );
 
 test(
+  "a verb for all that match is counted, begun and cancelled by forms with a token",
+  withDatabase(async (db) => {
+    await appendEvents(
+      db.database,
+      ["a", "b", "c"].map((accountId) => newEvent({ accountId })),
+    );
+    await db.query("update inturn.accounts set state = 'blocked', head_error = 'ECONNREFUSED' where id <> 'c'");
+    const app = createTestApp(db.database);
+    const listing = await (await app.request("/accounts?state=blocked")).text();
+    assert.match(listing, /All that match.*action="\/operations\/count".*<option selected>blocked/s);
+    const token = await tokenOn(app, "/accounts");
+    const fields = { token, verb: "retry", state: "blocked", error: "econn", why: "<b>mended</b>" };
+    const counted = await (await send(app, "/operations/count", fields)).text();
+    assert.match(counted, /<strong>2 match now\.<\/strong> Nothing was changed yet/);
+    assert.match(counted, /name="why" value="&lt;b&gt;mended&lt;\/b&gt;"/);
+    assert.deepEqual(await db.query("select from inturn.bulk_operations"), []);
+    assert.equal((await send(app, "/operations", { ...fields, token: "" })).status, 403);
+    for (const wrong of [{ verb: "replay" }, { state: "stuck" }, { error: "x".repeat(2_001) }]) {
+      assert.equal((await send(app, "/operations", { ...fields, ...wrong })).status, 422);
+    }
+    const begun = await send(app, "/operations", fields);
+    const path = begun.headers.get("location") ?? "";
+    assert.deepEqual([begun.status, path], [303, "/operations/1"]);
+    const page = await (await app.request(path, { headers: HTML })).text();
+    assert.match(page, /Accounts in the state blocked, with econn in the error\. Begun .* by http: &lt;b&gt;mended/);
+    assert.match(page, /<strong>running<\/strong>: 0 of 2 done/);
+    assert.equal((await send(app, `${path}/cancel`, { token })).status, 303);
+    assert.match(await (await app.request("/operations")).text(), /<td>cancelled<\/td>/);
+    assert.equal((await app.request("/operations/99", { headers: HTML })).status, 404);
+    const reader = await makeKey(db, ["read"]);
+    await until("the key is known", async () => (await app.request("/accounts")).status === 401);
+    const seen = await (
+      await app.request("/accounts", { headers: { ...HTML, cookie: `inturn_key=${reader}` } })
+    ).text();
+    assert.doesNotMatch(seen, /All that match/);
+  }),
+);
+
+test(
   "what strangers wrote stands on every page as text, and nothing is loaded from elsewhere",
   withDatabase(async (db) => {
     const script = `"><script>alert(1)</script><img src=x onerror=alert(2)>`;

@@ -8,6 +8,7 @@ import type { ShownState } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { ago, count } from "./format.ts";
+import { bulkForm } from "./operations.ts";
 import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
 import { accountPath, freshPart, type Markup, pauseButton, showPage, stateBadge, table } from "./view.ts";
 
@@ -44,7 +45,7 @@ export function createAccountsPage(database: Database): DashboardPage {
       title: "Accounts",
       entry: "/accounts",
       aside: pauseButton,
-      content: html`${filters(c, wanted)}${freshPart(html`${accountsTable(c, accounts.slice(0, PAGE_ROWS))}
+      content: html`${filters(c, wanted)}${bulkForm(c, wanted)}${freshPart(html`${accountsTable(c, accounts.slice(0, PAGE_ROWS))}
 ${pager(c, wanted, accounts.length > PAGE_ROWS)}`)}`,
     });
   });

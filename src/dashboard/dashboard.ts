@@ -13,6 +13,7 @@ import { createDownloads } from "./downloads.ts";
 import { showError } from "./error-page.ts";
 import { createLanesPages } from "./lanes.ts";
 import { LiveOverview } from "./live.ts";
+import { createOperationPages } from "./operations.ts";
 import { createOverviewPage } from "./overview.ts";
 import type { DashboardPage } from "./page.ts";
 import { createResultsPage } from "./results.ts";
@@ -48,6 +49,7 @@ export function createDashboard(options: DashboardOptions): Dashboard {
       createAccountPage(database),
       createDataPage(database, options.answers),
       ...createVerbPages(database, log),
+      ...createOperationPages(database, log),
       ...createLanesPages(database),
       createDeadLettersPage(database),
       createWorkersPage(database),
