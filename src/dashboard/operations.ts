@@ -74,7 +74,7 @@ export function bulkForm(c: PageContext, shown: { states: readonly ShownState[];
 <select name="state" aria-label="In this state"><option value="">any state</option>${SHOWN_STATES.map(
     (state) => html`<option ${shown.states.includes(state) ? html`selected` : ""}>${state}</option>`,
   )}</select>
-<input name="prefix" value="${shown.prefix}" maxlength="${ID_LENGTH_MAX}" placeholder="Account begins with…" aria-label="Account begins with">
+<input name="prefix" value="${shown.prefix}" maxlength="${ID_LENGTH_MAX}" placeholder="Id begins with…" aria-label="Id begins with">
 <input name="type" maxlength="${TEXT_MAX}" placeholder="Type, such as payment.*" aria-label="Type of the head">
 <input name="error" maxlength="${TEXT_MAX}" placeholder="Part of the error" aria-label="Part of the error">
 <input name="why" maxlength="${TEXT_MAX}" placeholder="Why? It is kept in the record" aria-label="Why">
