@@ -260,8 +260,8 @@ test(
     for (const id of ["b", "c", "d"]) await one.turn(id);
     await two.options.targets.look();
     await letProbe(db);
-    const { promise: dead } = Promise.withResolvers<void>();
-    void runTurn({ ...one.options, handler: () => dead }, "a");
+    const { promise: dead, resolve: end } = Promise.withResolvers<void>();
+    const ended = runTurn({ ...one.options, handler: () => dead }, "a");
     await until("the probe runs", async () => (await states(db))["a"] === "running");
     await expireLease(db, one.id);
     await reconcileOnce(db.database, { judges: true });
@@ -278,6 +278,8 @@ test(
     away.clear();
     await two.turn("d");
     assert.equal((await target(db))?.["state"], "closed");
+    end();
+    await ended;
   }),
 );
 

@@ -9,8 +9,8 @@ import {
   type BegunOperation,
   type BulkOperation,
   beginOperation,
-  findOperation,
   type OperationStatus,
+  requireOperation,
 } from "../db/bulk-operations.ts";
 import type { ShownState } from "../domain/account.ts";
 import {
@@ -19,9 +19,8 @@ import {
   OPERATION_RATE_MAX,
   type OperationFilter,
 } from "../domain/operation.ts";
-import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
-import { wholeNumberOption } from "./options.ts";
+import { parseTime, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
@@ -91,8 +90,7 @@ export async function runBulk(operation: BulkOperation, flags: BulkFlags & { rea
     const progress = createProgress("done");
     try {
       while (!stop.aborted) {
-        const status = await findOperation(database, id);
-        if (status === undefined) throw new InturnError("operation_not_found", `Operation ${id} is gone.`);
+        const status = await requireOperation(database, id);
         progress.update(status.tried, matched, "");
         if (status.state !== "running") {
           progress.stop();
@@ -131,10 +129,4 @@ function parseStates(text: string): ShownState[] {
       throw new InvalidArgumentError(`There is no state ${name}; there are ${SHOWN_STATES.join(", ")}.`);
     return state;
   });
-}
-
-/** A time with its zone. */
-export function parseTime(text: string): string {
-  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
-  throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
 }

@@ -1,4 +1,4 @@
-import { Argument, Command, InvalidArgumentError } from "commander";
+import { Argument, Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import type { Verb } from "../domain/account.ts";
 import { BULK_VERBS } from "../domain/operation.ts";
@@ -6,7 +6,7 @@ import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
 import { addBulkOptions, type BulkFlags, filterOf, runBulk } from "./bulk.ts";
-import { currentUser, jsonOption } from "./options.ts";
+import { currentUser, jsonOption, parseFromOne } from "./options.ts";
 import { print, say } from "./output.ts";
 
 interface OperatorFlags extends BulkFlags {
@@ -29,7 +29,7 @@ export function createOperatorCommand(verb: Verb): Command {
   const takesSeq = verb === "redrive" || verb === "replay";
   if (takesSeq) {
     const name = bulk === undefined ? "<seq>" : "[seq]";
-    command.addArgument(new Argument(name, "the event's seq in the account").argParser(parseSeq));
+    command.addArgument(new Argument(name, "the event's seq in the account").argParser(parseFromOne));
   }
   return command.action(async (account: string | undefined, ...rest: unknown[]) => {
     const seq = takesSeq ? (rest[0] as number | undefined) : undefined;
@@ -50,11 +50,6 @@ function needsAccounts(verb: Verb, takesSeq: boolean): InturnError {
     "settings_invalid",
     `${verb} takes either ${one}, or flags that choose accounts (--all, --state, --prefix, …).`,
   );
-}
-
-function parseSeq(text: string): number {
-  if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It takes a whole number from 1.");
 }
 
 async function run(command: {

@@ -1,11 +1,11 @@
-import { Argument, Command, InvalidArgumentError } from "commander";
+import { Argument, Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { cancelOperation, findOperation, listBulkOperations, type OperationStatus } from "../db/bulk-operations.ts";
+import { cancelOperation, listBulkOperations, type OperationStatus, requireOperation } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
 import { describe } from "./bulk.ts";
-import { currentUser, jsonOption } from "./options.ts";
+import { currentUser, jsonOption, parseFromOne } from "./options.ts";
 import { print, say } from "./output.ts";
 
 /** The last ones are listed. */
@@ -59,20 +59,11 @@ export function createOperationCommand(): Command {
 }
 
 function idArgument(): Argument {
-  return new Argument("<id>", "the operation's id").argParser((text) => {
-    if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
-    throw new InvalidArgumentError("It takes a whole number from 1.");
-  });
+  return new Argument("<id>", "the operation's id").argParser(parseFromOne);
 }
 
 function tell(status: OperationStatus, { json }: OperationFlags): void {
   print(json === true ? JSON.stringify(status) : describe(status));
-}
-
-async function requireOperation(database: Database, id: number): Promise<OperationStatus> {
-  const found = await findOperation(database, id);
-  if (found !== undefined) return found;
-  throw new InturnError("operation_not_found", `There is no operation ${id}, or it ended more than a month ago.`);
 }
 
 async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {

@@ -64,3 +64,15 @@ export function currentUser(): string {
     return `uid ${process.getuid?.()}`;
   }
 }
+
+/** A seq, or the number of an operation. */
+export function parseFromOne(text: string): number {
+  if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It takes a whole number from 1.");
+}
+
+/** A time with its zone. */
+export function parseTime(text: string): string {
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
+}

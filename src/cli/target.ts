@@ -5,8 +5,7 @@ import { listTargetStatus, operateTarget, type TargetStatus } from "../db/target
 import { formatDuration } from "../domain/duration.ts";
 import type { TargetVerb } from "../domain/target.ts";
 import { withConnection } from "../service/connection.ts";
-import { parseTime } from "./bulk.ts";
-import { currentUser, jsonOption } from "./options.ts";
+import { currentUser, jsonOption, parseTime } from "./options.ts";
 import { formatNumber, oneLine, print, printTable, say } from "./output.ts";
 
 /** More are not listed. */

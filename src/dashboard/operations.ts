@@ -6,24 +6,21 @@ import { SHOWN_STATES } from "../db/accounts.ts";
 import {
   beginOperation,
   cancelOperation,
-  findOperation,
   listBulkOperations,
   type OperationStatus,
+  requireOperation,
 } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import type { ShownState } from "../domain/account.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { BULK_VERBS, type BulkVerb, type OperationFilter } from "../domain/operation.ts";
-import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { count, timeOfDay } from "./format.ts";
 import { type DashboardPage, lookAt, type PageContext } from "./page.ts";
-import { mayOperate } from "./verbs.ts";
+import { mayOperate, operationInvalid, readText, TEXT_LENGTH_MAX } from "./verbs.ts";
 import { freshPart, type Markup, showPage, table, tokenField } from "./view.ts";
 
 const LISTED_MAX = 50;
-
-const TEXT_MAX = 2_000;
 
 /** The pages of operations, and what their forms are sent to. */
 export function createOperationPages(database: Database, log: Log): DashboardPage[] {
@@ -39,7 +36,7 @@ export function createOperationPages(database: Database, log: Log): DashboardPag
       return await showPage(c, { title: "Operations", entry: "/accounts", content });
     }),
     lookAt("/operations/:id", async (c) => {
-      const status = await requireOperation(c, database);
+      const status = await requireOperation(database, c.req.param("id") ?? "");
       const content = freshPart(statusOf(c, status));
       return await showPage(c, { title: `Operation ${status.id}`, entry: "/accounts", content });
     }),
@@ -57,7 +54,7 @@ export function createOperationPages(database: Database, log: Log): DashboardPag
       return c.redirect(`${c.get("basePath")}/operations/${id}`, 303);
     }),
     operate("/operations/:id/cancel", async (c) => {
-      const { id } = await requireOperation(c, database);
+      const { id } = await requireOperation(database, c.req.param("id") ?? "");
       await cancelOperation(database, { id, who: c.get("caller").name });
       return c.redirect(`${c.get("basePath")}/operations/${id}`, 303);
     }),
@@ -75,9 +72,9 @@ export function bulkForm(c: PageContext, shown: { states: readonly ShownState[];
     (state) => html`<option ${shown.states.includes(state) ? html`selected` : ""}>${state}</option>`,
   )}</select>
 <input name="prefix" value="${shown.prefix}" maxlength="${ID_LENGTH_MAX}" placeholder="Id begins with…" aria-label="Id begins with">
-<input name="type" maxlength="${TEXT_MAX}" placeholder="Type, such as payment.*" aria-label="Type of the head">
-<input name="error" maxlength="${TEXT_MAX}" placeholder="Part of the error" aria-label="Part of the error">
-<input name="why" maxlength="${TEXT_MAX}" placeholder="Why? It is kept in the record" aria-label="Why">
+<input name="type" maxlength="${TEXT_LENGTH_MAX}" placeholder="Type, such as payment.*" aria-label="Type of the head">
+<input name="error" maxlength="${TEXT_LENGTH_MAX}" placeholder="Part of the error" aria-label="Part of the error">
+<input name="why" maxlength="${TEXT_LENGTH_MAX}" placeholder="Why? It is kept in the record" aria-label="Why">
 <button>Count them</button> <a href="${base}/operations">Operations</a>
 </form></details>`;
 }
@@ -89,28 +86,19 @@ interface Asked {
 }
 
 function readForm(form: URLSearchParams): Asked {
-  const text = (name: string) => {
-    const value = (form.get(name) ?? "").trim();
-    if (value.length > TEXT_MAX || value.includes("\0"))
-      throw invalid(name, `must be text of ${TEXT_MAX} characters at most`);
-    return value === "" ? undefined : value;
-  };
+  const text = (name: string) => readText(form, name);
   const verb = BULK_VERBS.find((known) => known === form.get("verb"));
-  if (verb === undefined) throw invalid("verb", `must be one of ${BULK_VERBS.join(", ")}`);
+  if (verb === undefined) throw operationInvalid("verb", `must be one of ${BULK_VERBS.join(", ")}`);
   const named = text("state");
   const state = SHOWN_STATES.find((known) => known === named);
-  if (named !== undefined && state === undefined) throw invalid("state", `must be one of ${SHOWN_STATES.join(", ")}`);
+  if (named !== undefined && state === undefined)
+    throw operationInvalid("state", `must be one of ${SHOWN_STATES.join(", ")}`);
   const states = state === undefined ? undefined : [state];
   return {
     verb,
     where: { states, prefix: text("prefix"), type: text("type"), error: text("error") },
     why: text("why"),
   };
-}
-
-function invalid(where: string, message: string): InturnError {
-  const faults = [{ where: `/${where}`, message }];
-  return new InturnError("operation_invalid", `The field ${where} ${message}; nothing was changed.`, { faults });
 }
 
 function confirmation(c: PageContext, { verb, where, why, matched }: Asked & { matched: number }): Markup {
@@ -173,11 +161,4 @@ function operationsTable(c: PageContext, operations: readonly OperationStatus[])
 <td class="number">${count(done)}</td><td class="number">${count(matched)}</td><td>${timeOfDay(createdAt)}</td><td>${who}</td><td class="long">${why ?? "–"}</td></tr>`,
   );
   return table(columns, rows, "Operations");
-}
-
-async function requireOperation(c: PageContext, database: Database): Promise<OperationStatus> {
-  const id = /^[1-9]\d{0,14}$/.exec(c.req.param("id") ?? "")?.[0];
-  const found = id === undefined ? undefined : await findOperation(database, Number(id));
-  if (found !== undefined) return found;
-  throw new InturnError("operation_not_found", "There is no such operation, or it ended more than a month ago.");
 }

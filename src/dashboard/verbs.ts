@@ -26,8 +26,8 @@ const WORDS: Record<Verb, { label: string; effect: string }> = {
   },
 };
 
-/** Characters that the record keeps of a reason. */
-const WHY_LENGTH_MAX = 2_000;
+/** Characters that a field of a form may have: as many as the record keeps of a reason. */
+export const TEXT_LENGTH_MAX = 2_000;
 
 /** Whether this visitor may carry out verbs. */
 export function mayOperate(c: PageContext): boolean {
@@ -56,7 +56,7 @@ export function verbButton(
 <div popover id="${id}"><h2>${label}: ${accountId}${seq === undefined ? "" : ` seq ${seq}`}</h2><p>${effect}</p>${meant}
 <form method="post" action="${accountPath(c, accountId)}/${verb}">${tokenField(c)}
 ${seqField(verb, seq)}
-<label class="field">Why? It is kept in the record. <input name="why" maxlength="${WHY_LENGTH_MAX}" autocomplete="off" autofocus></label>
+<label class="field">Why? It is kept in the record. <input name="why" maxlength="${TEXT_LENGTH_MAX}" autocomplete="off" autofocus></label>
 <div class="actions"><button class="strong ${grave}">${label}</button><button type="button" popovertarget="${id}" popovertargetaction="hide">Leave it</button></div>
 </form></div>`;
 }
@@ -87,18 +87,25 @@ export function createVerbPages(database: Database, log: Log): DashboardPage[] {
 }
 
 function readForm(verb: Verb, form: URLSearchParams): { why?: string; seq?: number; force?: boolean } {
-  const why = (form.get("why") ?? "").trim();
-  if (why.length > WHY_LENGTH_MAX || why.includes("\0")) {
-    throw operationInvalid("why", `must be text of ${WHY_LENGTH_MAX} characters at most`);
-  }
-  const reason = why === "" ? {} : { why };
+  const why = readText(form, "why");
+  const reason = why === undefined ? {} : { why };
   if (verb !== "redrive" && verb !== "replay") return reason;
   const seq = form.get("seq") ?? "";
   if (!/^[1-9]\d{0,14}$/.test(seq)) throw operationInvalid("seq", "must be the seq of an event");
   return { ...reason, seq: Number(seq), ...(verb === "redrive" && { force: form.get("force") === "yes" }) };
 }
 
-function operationInvalid(where: string, message: string): InturnError {
+/** What a field of a form says; undefined when it is empty. */
+export function readText(form: URLSearchParams, name: string): string | undefined {
+  const value = (form.get(name) ?? "").trim();
+  if (value.length > TEXT_LENGTH_MAX || value.includes("\0")) {
+    throw operationInvalid(name, `must be text of ${TEXT_LENGTH_MAX} characters at most`);
+  }
+  return value === "" ? undefined : value;
+}
+
+/** The error of a field that cannot be used. */
+export function operationInvalid(where: string, message: string): InturnError {
   return new InturnError("operation_invalid", `The field ${where} ${message}; nothing was changed.`, {
     faults: [{ where: `/${where}`, message }],
   });

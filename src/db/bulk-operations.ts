@@ -2,8 +2,8 @@
  * Operations: a verb for many accounts, which a worker carries out little by little (`sql/operations/`).
  */
 import type { BulkVerb, OperationFilter } from "../domain/operation.ts";
-import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
+import { callOperator } from "./operate.ts";
 import type { Database } from "./pool.ts";
 
 /** What is to be done, to which accounts. */
@@ -36,15 +36,8 @@ export async function beginOperation(database: Database, operation: BulkOperatio
   const { verb, where, who, why = null, rate = null, force = false, dryRun = false } = operation;
   const text =
     "select o.id, o.matched from inturn.operate($1, $2::json, $3, $4, $5::integer, $6::boolean, $7::boolean) as o";
-  try {
-    const values = [verb, JSON.stringify(where), why, who, rate, force, dryRun];
-    const { rows } = await database.query<BegunOperation>(text, values);
-    return rows[0] ?? { id: null, matched: 0 };
-  } catch (error) {
-    if (codeOf(error) !== "IT010") throw error;
-    const { message, hint } = error as Error & { hint?: string };
-    throw new InturnError("operation_too_large", `${message}. ${hint ?? ""}`, { cause: error });
-  }
+  const values = [verb, JSON.stringify(where), why, who, rate, force, dryRun];
+  return (await callOperator<BegunOperation>(database, text, values)) ?? { id: null, matched: 0 };
 }
 
 /** How far an operation is. Times are PostgreSQL's text, in the session's zone. */
@@ -74,6 +67,18 @@ const STATUS = `
 /** One operation, or undefined when there is none with this id, or it ended more than a month ago. */
 export async function findOperation(database: Database, id: number): Promise<OperationStatus | undefined> {
   return (await database.query<OperationStatus>(`${STATUS} where o.id = $1`, [id])).rows[0];
+}
+
+/**
+ * One operation.
+ *
+ * @param id as somebody wrote it
+ * @throws InturnError `operation_not_found`
+ */
+export async function requireOperation(database: Database, id: string | number): Promise<OperationStatus> {
+  const found = /^[1-9]\d{0,14}$/.test(String(id)) ? await findOperation(database, Number(id)) : undefined;
+  if (found !== undefined) return found;
+  throw new InturnError("operation_not_found", "There is no such operation, or it ended more than a month ago.");
 }
 
 /** The last operations, the newest first. */

@@ -1,3 +1,4 @@
+import type pg from "pg";
 import type { Verb } from "../domain/account.ts";
 import type { ErrorCode } from "../errors/codes.ts";
 import { codeOf } from "../errors/database.ts";
@@ -42,7 +43,30 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
   IT005: "event_overtaken",
   IT006: "event_not_settled",
   IT007: "replay_too_large",
+  IT008: "target_not_open",
+  IT009: "operation_invalid",
+  IT010: "operation_too_large",
 };
+
+/**
+ * Calls a function for operators; undefined when it answered no row.
+ *
+ * @throws InturnError one of the codes above when it refused; then nothing was changed
+ */
+export async function callOperator<Row extends pg.QueryResultRow>(
+  database: Database,
+  text: string,
+  values: unknown[],
+): Promise<Row | undefined> {
+  try {
+    return (await database.query<Row>(text, values)).rows[0];
+  } catch (error) {
+    const code = REFUSALS[codeOf(error) ?? ""];
+    if (code === undefined) throw error;
+    const { message, hint } = error as Error & { hint?: string };
+    throw new InturnError(code, [`${message}.`, hint].filter(Boolean).join(" "), { cause: error });
+  }
+}
 
 /**
  * Carries out a verb and records it, in one transaction.
@@ -52,15 +76,8 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
 export async function operate(database: Database, operation: Operation): Promise<Operated> {
   const { verb, accountId, who, why = null, seq = null, force = false } = operation;
   const more = { redrive: [seq, force], replay: [seq] }[verb as string] ?? [];
-  try {
-    const { rows } = await database.query<Operated>(STATEMENTS[verb], [accountId, who, why, ...more]);
-    return rows[0] ?? { state: "idle", seq: 0 };
-  } catch (error) {
-    const code = REFUSALS[codeOf(error) ?? ""];
-    if (code === undefined) throw error;
-    const { message, hint } = error as Error & { hint?: string };
-    throw new InturnError(code, [`${message}.`, hint].filter(Boolean).join(" "), { cause: error });
-  }
+  const operated = await callOperator<Operated>(database, STATEMENTS[verb], [accountId, who, why, ...more]);
+  return operated ?? { state: "idle", seq: 0 };
 }
 
 /** One entry of the record of what operators did. */

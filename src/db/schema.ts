@@ -1,5 +1,5 @@
 /**
- * The tables; those of targets are in `target-tables.ts`. Functions and views are in `sql/`, one file each.
+ * The tables; those of targets, of operations on many accounts and of failed attempts stand in files of their own. Functions and views are in `sql/`, one file each.
  *
  * `accounts` is the truth about order: every change to an account locks its row first.
  * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and

@@ -82,7 +82,7 @@ const createSettle = (condition = "") => `
     update inturn.events as e
     set outcome = s.outcome, processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts, error = s.error,
       -- What was started too early stays to be seen (see noteEarlyStarts).
-      started_at = least(e.started_at, timestamptz 'epoch' + s.started_us * interval '1 microsecond')
+      started_at = least(e.started_at, ${momentOf("s.started_us")})
     from settled as s
     where e.account_id = s.account_id and e.seq = s.seq
   ), woken as materialized (
@@ -158,7 +158,7 @@ export async function noteEarlyStarts(database: Queryable, refused: readonly Set
 
 const NOTE_EARLY_STARTS = `
   update inturn.events as e
-  set started_at = least(e.started_at, timestamptz 'epoch' + i.started_us * interval '1 microsecond')
+  set started_at = least(e.started_at, ${momentOf("i.started_us")})
   from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) as i (account_id, epoch, seq, started_us)
   join inturn.accounts as a on a.id = i.account_id and a.epoch = i.epoch and a.processed_seq < i.seq - 1
   where e.account_id = i.account_id and e.seq = i.seq`;

@@ -2,8 +2,7 @@
  * Targets as people see them, and what an operator may do with them.
  */
 import type { TargetState, TargetVerb } from "../domain/target.ts";
-import { codeOf } from "../errors/database.ts";
-import { InturnError } from "../errors/error.ts";
+import { callOperator } from "./operate.ts";
 import type { Database, Queryable } from "./pool.ts";
 
 /** A target that is away, or that accounts still wait for. Times are PostgreSQL's text, in the session's zone. */
@@ -69,12 +68,6 @@ export async function operateTarget(database: Database, operation: TargetOperati
       ? "select state, accounts from inturn.open_target($1, $2, $3, $4::timestamptz)"
       : "select state, accounts from inturn.close_target($1, $2, $3)";
   const values = [target, why, who, ...(verb === "open" ? [until] : [])];
-  try {
-    const { rows } = await database.query<TargetOperated>(text, values);
-    return rows[0] ?? { state: "closed", accounts: 0 };
-  } catch (error) {
-    const code = ({ IT008: "target_not_open", IT009: "operation_invalid" } as const)[codeOf(error) ?? ""];
-    if (code === undefined) throw error;
-    throw new InturnError(code, `${(error as Error).message}.`, { cause: error });
-  }
+  const operated = await callOperator<TargetOperated>(database, text, values);
+  return operated ?? { state: "closed", accounts: 0 };
 }

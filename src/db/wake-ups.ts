@@ -2,6 +2,7 @@
  * Lost wake-ups, and graphile-worker's jobs that no worker will complete. A wake-up is a hint: the account's row says
  * whether it is due.
  */
+import { momentOf } from "./attempts.ts";
 import type { Database } from "./pool.ts";
 import { GATE } from "./reconcile.ts";
 
@@ -59,7 +60,7 @@ const WAKE_LOST = {
     with ${GATE}, seen as materialized (
       select a.id, a.epoch, ${DUE} as due from inturn.accounts as a
       where (select g.mine from gate as g) and ${IS_DUE}
-        and (${DUE}, a.id) > (timestamptz 'epoch' + $1::bigint * interval '1 microsecond', $2::text)
+        and (${DUE}, a.id) > (${momentOf("$1::bigint")}, $2::text)
       order by ${DUE}, a.id limit ${LOOK_ACCOUNTS_MAX}
     ), judged as materialized (
       select s.id, s.due, wake_up.is_unfetched
@@ -123,11 +124,14 @@ export async function unlockJobs(database: Database, graphilePools: readonly str
   await database.query("select graphile_worker.force_unlock_workers($1::text[])", [graphilePools]);
 }
 
+/** Whether a job of graphile-worker is one of ours. */
+const IS_OURS = "j.task_identifier in ('inturn_turn', 'inturn_operate')";
+
 /** A worker of an earlier version does not say under which name its jobs are locked: while one lives, no job counts as stranded. */
 const UNLOCK_STRANDED = `
   with stranded as materialized (
     select distinct j.locked_by as pool from graphile_worker.jobs as j
-    where j.task_identifier = any ('{inturn_turn,inturn_operate}') and j.locked_at < now() - interval '1 minute'
+    where ${IS_OURS} and j.locked_at < now() - interval '1 minute'
       and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)
   )
   select graphile_worker.force_unlock_workers(array_agg(s.pool)) from stranded as s having count(*) > 0`;
@@ -136,7 +140,7 @@ const UNLOCK_STRANDED = `
 const DELETE_SPENT = `
   with spent as materialized (
     select j.id from graphile_worker.jobs as j
-    where j.task_identifier = any ('{inturn_turn,inturn_operate}') and j.key is null and j.locked_at is null and j.attempts >= j.max_attempts
+    where ${IS_OURS} and j.key is null and j.locked_at is null and j.attempts >= j.max_attempts
     limit ${SWEEP_JOBS_MAX}
   )
   select graphile_worker.complete_jobs(array_agg(s.id)) from spent as s having count(*) > 0`;

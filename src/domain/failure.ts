@@ -89,9 +89,6 @@ export function giveUp(rule: RetryRule): Verdict {
   return rule.failurePolicy === "park" ? { next: "park", forMs: rule.parkMs } : { next: rule.failurePolicy };
 }
 
-/** Types whose rule is remembered: senders may make up any number of them. */
-const REMEMBERED_TYPES_MAX = 1_000;
-
 /**
  * How the events of each type are retried: as `byType` says, and as `others` says for everything that it does not.
  *
@@ -109,14 +106,5 @@ export function createRules(
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
   const find = (type: string) =>
     exact.get(type) ?? prefixes.find(({ prefix }) => type.startsWith(prefix))?.rule ?? others;
-  if (prefixes.length === 0) return (type) => (type === null ? others : find(type));
-  const remembered = new Map<string, RetryRule>();
-  return (type) => {
-    if (type === null) return others;
-    const known = remembered.get(type);
-    if (known !== undefined) return known;
-    const rule = find(type);
-    if (remembered.size < REMEMBERED_TYPES_MAX) remembered.set(type, rule);
-    return rule;
-  };
+  return (type) => (type === null ? others : find(type));
 }

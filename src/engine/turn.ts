@@ -201,8 +201,8 @@ class Turn {
   async #fail(event: StoredEvent, rule: RetryRule, error: unknown, timing: Timing): Promise<Next> {
     const wish = retryWishOf(error, Date.now());
     const message = textOf(error);
-    const { attempt, snoozedMs } = { attempt: this.#attempt - this.#forgiven, snoozedMs: this.#snoozedMs };
-    const verdict = judgeFailure({ rule, attempt, wish, snoozedMs, random: Math.random() });
+    const attempt = this.#attempt - this.#forgiven;
+    const verdict = judgeFailure({ rule, attempt, wish, snoozedMs: this.#snoozedMs, random: Math.random() });
     const failed = { ...this.#lease.name, seq: event.seq, attempt: this.#attempt, error: message, ...verdict };
     this.#options.log.warn(failed, "the handler failed");
     const away = await this.#target.failed(rule, { wish, message, isLast: !("inMs" in verdict) });

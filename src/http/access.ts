@@ -120,3 +120,12 @@ export function admit(c: ApiContext, events: readonly NewEvent[], rates: RateLim
   }
   return caller.eventsPerSecond === null ? undefined : rates.consume(c, caller, events.length);
 }
+
+/**
+ * For what concerns all accounts.
+ *
+ * @throws InturnError `scope_missing` with this message when the caller's key reaches only some
+ */
+export function requireAllAccounts(c: ApiContext, message: string): void {
+  if (c.get("caller").accountPrefix !== "") throw new InturnError("scope_missing", message);
+}

@@ -6,16 +6,24 @@ import { SHOWN_STATES } from "../db/accounts.ts";
 import {
   beginOperation,
   cancelOperation,
-  findOperation,
   listBulkOperations,
   type OperationStatus,
+  requireOperation,
 } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { BULK_VERBS, OPERATION_ACCOUNTS_MAX, OPERATION_RATE_MAX } from "../domain/operation.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { checkOperation, operatorName, readOptionalJson, reasonSchema, refuseOtherSites } from "./operations.ts";
+import { requireAllAccounts } from "./access.ts";
+import {
+  checkOperation,
+  OPERATING_CODES,
+  operatorName,
+  readOptionalJson,
+  reasonSchema,
+  refuseOtherSites,
+} from "./operations.ts";
 import { checkQuery, toRfc3339 } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
@@ -23,6 +31,8 @@ import type { ApiContext, Route } from "./route.ts";
 const LISTED_MAX = 100;
 
 const TEXT_MAX = 2_000;
+
+const ONLY_SOME = "Operations of others concern accounts that this key does not reach.";
 
 const whereSchema = z
   .strictObject({
@@ -88,17 +98,6 @@ const answer = (description: string, schema: z.ZodType) => ({
 
 const READING_CODES = ["database_unavailable", "database_not_migrated"] as const;
 
-const WRITING_CODES = [
-  ...READING_CODES,
-  "operation_invalid",
-  "origin_refused",
-  "json_malformed",
-  "body_too_large",
-  "body_incomplete",
-  "media_type_unsupported",
-  "overloaded",
-] as const;
-
 /** Beginning, watching and cancelling operations. */
 export function createBulkOperationRoutes(database: Database, log: Log): Route[] {
   const tags = ["Operations"];
@@ -114,7 +113,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         request: { body: { content: { "application/json": { schema: beginSchema } } } },
         responses: { 200: answer("A dry run.", begunSchema), 202: answer("Begun.", begunSchema) },
       },
-      codes: [...WRITING_CODES, "operation_too_large"],
+      codes: [...OPERATING_CODES, "operation_too_large"],
       access: "operate",
       handle: (c) => postOperation(c, { database, log }),
     },
@@ -131,7 +130,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
       access: "read",
       handle: async (c) => {
         checkQuery(c, z.strictObject({}));
-        requireAllAccounts(c);
+        requireAllAccounts(c, ONLY_SOME);
         return c.json({ operations: (await listBulkOperations(database, LISTED_MAX)).map(toAnswer) });
       },
     },
@@ -149,8 +148,8 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
       access: "read",
       handle: async (c) => {
         checkQuery(c, z.strictObject({}));
-        requireAllAccounts(c);
-        return c.json(toAnswer(await requireOperation(c, database)));
+        requireAllAccounts(c, ONLY_SOME);
+        return c.json(toAnswer(await requireOperation(database, c.req.param("id") ?? "")));
       },
     },
     {
@@ -163,7 +162,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         request: { params, body: { content: { "application/json": { schema: reasonSchema } } } },
         responses: { 200: answer("Cancelled.", statusSchema) },
       },
-      codes: [...WRITING_CODES, "operation_not_found", "operation_ended"],
+      codes: [...OPERATING_CODES, "operation_not_found", "operation_ended"],
       access: "operate",
       handle: (c) => postCancel(c, { database, log }),
     },
@@ -194,27 +193,15 @@ async function postOperation(c: ApiContext, { database, log }: Parts): Promise<R
 
 async function postCancel(c: ApiContext, { database, log }: Parts): Promise<Response> {
   refuseOtherSites(c);
-  requireAllAccounts(c);
+  requireAllAccounts(c, ONLY_SOME);
   const asked = checkOperation("cancel", reasonSchema, await readOptionalJson(c));
-  const { id } = await requireOperation(c, database);
+  const { id } = await requireOperation(database, c.req.param("id") ?? "");
   const who = operatorName(c.get("caller"), asked.who);
   if (!(await cancelOperation(database, { id, who, why: asked.why }))) {
     throw new InturnError("operation_ended", `Operation ${id} has ended already.`);
   }
   log.info({ id, who }, "an operation was cancelled");
-  return c.json(toAnswer(await requireOperation(c, database)));
-}
-
-async function requireOperation(c: ApiContext, database: Database): Promise<OperationStatus> {
-  const id = /^[1-9]\d{0,14}$/.exec(c.req.param("id") ?? "")?.[0];
-  const found = id === undefined ? undefined : await findOperation(database, Number(id));
-  if (found !== undefined) return found;
-  throw new InturnError("operation_not_found", "There is no such operation, or it ended more than a month ago.");
-}
-
-function requireAllAccounts(c: ApiContext): void {
-  if (c.get("caller").accountPrefix === "") return;
-  throw new InturnError("scope_missing", "Operations of others concern accounts that this key does not reach.");
+  return c.json(toAnswer(await requireOperation(database, c.req.param("id") ?? "")));
 }
 
 function toAnswer(status: OperationStatus): OperationStatus {

@@ -4,6 +4,7 @@ import type { Caller } from "../domain/access.ts";
 import { VERBS, type Verb } from "../domain/account.ts";
 import { BodyBudget } from "../engine/body-budget.ts";
 import { carryOutVerb } from "../engine/operate.ts";
+import type { ErrorCode } from "../errors/codes.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { requireReach } from "./access.ts";
@@ -23,6 +24,19 @@ export const reasonSchema = z.strictObject({
   who: z.string().min(1).max(LENGTH_MAX.who).optional(),
   why: z.string().min(1).max(LENGTH_MAX.why).optional(),
 });
+
+/** The codes of the errors that every operation may answer with. */
+export const OPERATING_CODES = [
+  "operation_invalid",
+  "origin_refused",
+  "json_malformed",
+  "body_too_large",
+  "body_incomplete",
+  "media_type_unsupported",
+  "overloaded",
+  "database_unavailable",
+  "database_not_migrated",
+] as const satisfies readonly ErrorCode[];
 
 const seqSchema = z.int().min(1);
 
@@ -69,23 +83,15 @@ export function createOperationRoutes(database: Database, log: Log): Route[] {
       },
     },
     codes: [
-      "operation_invalid",
+      ...OPERATING_CODES,
       "account_not_found",
       "account_running",
       "account_locked",
-      "origin_refused",
-      "json_malformed",
-      "body_too_large",
-      "media_type_unsupported",
-      "database_unavailable",
-      "body_incomplete",
-      "overloaded",
       "account_idle",
       "event_not_dead",
       "event_overtaken",
       "event_not_settled",
       "replay_too_large",
-      "database_not_migrated",
     ],
     access: "operate",
     handle: (c) => postOperation(c, verb, { database, log }),

@@ -6,7 +6,7 @@ import type { Context, Hono } from "hono";
 import { deleteCookie, getCookie, setCookie } from "hono/cookie";
 import { BodyBudget } from "../engine/body-budget.ts";
 import { InturnError } from "../errors/error.ts";
-import type { Guard } from "./access.ts";
+import { type Guard, requireAllAccounts } from "./access.ts";
 import { networkOf, refuseUnreadableAddress } from "./address.ts";
 import { decodeUtf8, withBody } from "./body.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
@@ -141,11 +141,8 @@ class PageGuard {
   /** The pages show everything; who may not see everything sees none of them. */
   async #admit(c: ApiContext, access: Exclude<Access, "open" | "signed">): Promise<void> {
     await this.#guard(c, access, c.get("signingInWith") ?? readSignedIn(c));
-    const caller = c.get("caller");
-    if (caller.accountPrefix !== "") {
-      throw new InturnError("scope_missing", "The pages show all accounts, and this key reaches only some.");
-    }
-    const key = caller.keyId === null ? undefined : (readSignedIn(c) ?? c.req.header("authorization"));
+    requireAllAccounts(c, "The pages show all accounts, and this key reaches only some.");
+    const key = c.get("caller").keyId === null ? undefined : (readSignedIn(c) ?? c.req.header("authorization"));
     c.set(
       "formToken",
       createHmac("sha256", key ?? this.#secret)

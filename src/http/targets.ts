@@ -7,12 +7,23 @@ import { listTargetStatus, operateTarget, type TargetStatus } from "../db/target
 import { TARGET_NAME_MAX, TARGET_STATES, TARGET_VERBS, type TargetVerb } from "../domain/target.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import { checkOperation, operatorName, readOptionalJson, reasonSchema, refuseOtherSites } from "./operations.ts";
+import { requireAllAccounts } from "./access.ts";
+import {
+  checkOperation,
+  OPERATING_CODES,
+  operatorName,
+  readOptionalJson,
+  reasonSchema,
+  refuseOtherSites,
+} from "./operations.ts";
 import { checkQuery, toRfc3339 } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 /** More are not listed. */
 const TARGETS_MAX = 1_000;
+
+/** A target concerns all accounts: who reaches only some of them does not see it. */
+const ONLY_SOME = "Targets concern all accounts, and this key reaches only some.";
 
 const timeSchema = z.string().nullable().openapi({ format: "date-time" });
 
@@ -66,7 +77,7 @@ export function createTargetRoutes(database: Database, log: Log): Route[] {
     access: "read",
     handle: async (c) => {
       checkQuery(c, z.strictObject({}));
-      requireAllAccounts(c);
+      requireAllAccounts(c, ONLY_SOME);
       return c.json({ targets: (await listTargetStatus(database, TARGETS_MAX)).map(toAnswer) });
     },
   };
@@ -95,18 +106,7 @@ function createVerbRoute(verb: TargetVerb, options: { database: Database; log: L
         200: { description: "Carried out.", content: { "application/json": { schema: operatedSchema } } },
       },
     },
-    codes: [
-      "operation_invalid",
-      "origin_refused",
-      "json_malformed",
-      "body_too_large",
-      "body_incomplete",
-      "media_type_unsupported",
-      "overloaded",
-      "database_unavailable",
-      "database_not_migrated",
-      ...(verb === "close" ? (["target_not_open"] as const) : []),
-    ],
+    codes: [...OPERATING_CODES, ...(verb === "close" ? (["target_not_open"] as const) : [])],
     access: "operate",
     handle: (c) => postTarget(c, verb, options),
   };
@@ -118,7 +118,7 @@ async function postTarget(
   { database, log }: { database: Database; log: Log },
 ): Promise<Response> {
   refuseOtherSites(c);
-  requireAllAccounts(c);
+  requireAllAccounts(c, ONLY_SOME);
   const target = c.req.param("name") ?? "";
   if (target.length > TARGET_NAME_MAX) {
     throw new InturnError("operation_invalid", `A target has a name of 1 to ${TARGET_NAME_MAX} characters.`);
@@ -128,12 +128,6 @@ async function postTarget(
   const operated = await operateTarget(database, { verb, target, ...asked, who });
   log.info({ verb, target, who }, "an operator's verb was carried out");
   return c.json({ target, verb, ...operated });
-}
-
-/** A target concerns all accounts: who reaches only some of them does not see it. */
-function requireAllAccounts(c: ApiContext): void {
-  if (c.get("caller").accountPrefix === "") return;
-  throw new InturnError("scope_missing", "Targets concern all accounts, and this key reaches only some.");
 }
 
 function toAnswer(status: TargetStatus): object {

@@ -57,7 +57,8 @@ export class Worker {
     this.#options = options;
     this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
     const { database, transactionPool } = openWorkerPools(url, log);
-    [this.#database, this.#transactionPool] = [database, transactionPool];
+    this.#database = database;
+    this.#transactionPool = transactionPool;
     this.#transactions = createTransactions(transactionPool, { idleMsMax: leaseMs, log });
     const workerId = this.#identity.id;
     const { metrics, keepDays, readAheadBytesMax: bytesMax, concurrency } = options;
