@@ -6,6 +6,7 @@ export default defineConfig({
   schema: [
     "./src/db/schema.ts",
     "./src/db/target-tables.ts",
+    "./src/db/pause-tables.ts",
     "./src/db/operation-tables.ts",
     "./src/db/attempt-table.ts",
   ],

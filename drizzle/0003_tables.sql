@@ -27,6 +27,30 @@ CREATE TABLE "inturn"."targets" (
 	CONSTRAINT "targets_half_open_has_probe" CHECK ((state = 'half-open') = (probe_account is not null))
 );
 --> statement-breakpoint
+CREATE TABLE "inturn"."pause_list" (
+	"only_row" boolean DEFAULT true NOT NULL,
+	"version" bigint NOT NULL,
+	CONSTRAINT "pause_list_pk" PRIMARY KEY("only_row"),
+	CONSTRAINT "pause_list_one_row" CHECK (only_row)
+);
+--> statement-breakpoint
+CREATE TABLE "inturn"."pauses" (
+	"id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "inturn"."pauses_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
+	"covers" text NOT NULL,
+	"value" text collate "C" DEFAULT '' NOT NULL,
+	"since" timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+	"until" timestamp with time zone,
+	"who" text NOT NULL,
+	"why" text,
+	"rate" integer,
+	"released_at" timestamp with time zone,
+	CONSTRAINT "pauses_pk" PRIMARY KEY("id"),
+	CONSTRAINT "pauses_covers_value" UNIQUE("covers","value"),
+	CONSTRAINT "pauses_covers_known" CHECK (covers in ('all', 'type', 'prefix')),
+	CONSTRAINT "pauses_value_of_cover" CHECK ((covers = 'all') = (value = '')),
+	CONSTRAINT "pauses_ends_at_rate" CHECK ((rate is null) = (released_at is null))
+);
+--> statement-breakpoint
 CREATE TABLE "inturn"."bulk_operation_items" (
 	"operation_id" bigint NOT NULL,
 	"account_id" text collate "C" NOT NULL,
@@ -72,13 +96,17 @@ ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> st
 ALTER TABLE "inturn"."accounts" ADD COLUMN "head_target" text collate "C";--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "head_outages" integer DEFAULT 0 NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "snoozed_since" timestamp with time zone;--> statement-breakpoint
+ALTER TABLE "inturn"."accounts" ADD COLUMN "paused_by" bigint;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD COLUMN "covers" text;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nullif(current_setting('inturn.operation', true), '')::bigint;--> statement-breakpoint
+ALTER TABLE "inturn"."workers" ADD COLUMN "pauses_version" bigint;--> statement-breakpoint
 ALTER TABLE "inturn"."bulk_operation_items" ADD CONSTRAINT "bulk_operation_items_operation" FOREIGN KEY ("operation_id") REFERENCES "inturn"."bulk_operations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "bulk_operation_items_open" ON "inturn"."bulk_operation_items" USING btree ("operation_id","account_id","seq") WHERE outcome is null;--> statement-breakpoint
 CREATE INDEX "bulk_operations_open" ON "inturn"."bulk_operations" USING btree ("id") WHERE ended_at is null;--> statement-breakpoint
+CREATE INDEX "accounts_paused_by" ON "inturn"."accounts" USING btree ("paused_by","paused_at") WHERE paused_by is not null;--> statement-breakpoint
 CREATE INDEX "accounts_waiting" ON "inturn"."accounts" USING btree ("head_target","state_since") WHERE state = 'waiting';--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_waiting_has_target" CHECK (state <> 'waiting' or head_target is not null);--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_state_known" CHECK (state in ('idle', 'scheduled', 'running', 'retrying', 'blocked', 'waiting'));--> statement-breakpoint
-ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_of_one" CHECK ((account_id is null) <> (target is null));--> statement-breakpoint
+ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_of_one" CHECK (num_nonnulls(account_id, target, covers) = 1);--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive', 'replay', 'open', 'close'));

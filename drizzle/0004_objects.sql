@@ -303,7 +303,7 @@ $$;
 --
 -- The SQLSTATEs of all verbs: IT001 no such account, IT002 an event is being handled, IT003 no event is pending,
 -- IT004 not a dead letter, IT005 later events were handled already, IT006 no settled event has this seq,
--- IT007 too many events to replay.
+-- IT007 too many events to replay, IT012 the account rests because of a pause of more than one.
 create or replace function inturn.lock_account(account_id text) returns inturn.accounts
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -322,7 +322,8 @@ $$;
 -- operate/pause.sql
 
 -- Pauses an account: no worker claims it until it is resumed, whatever its state. When the answer says `running`, a worker
--- is handling the event with this seq: that attempt ends, and no event starts after it.
+-- is handling the event with this seq: that attempt ends, and no event starts after it. An account that rests because of a pause of
+-- more than one stays paused after the end of that.
 create or replace function inturn.pause(account_id text, why text default null, who text default session_user)
 returns table (state text, seq bigint)
 language plpgsql security definer
@@ -332,7 +333,7 @@ as $$
 declare
   account inturn.accounts := inturn.lock_account(pause.account_id);
 begin
-  update inturn.accounts as a set paused_at = coalesce(a.paused_at, clock_timestamp()) where a.id = account.id;
+  update inturn.accounts as a set paused_at = coalesce(a.paused_at, clock_timestamp()), paused_by = null where a.id = account.id;
   perform inturn.record_operation('pause', account.id, account.processed_seq + 1, who, why);
   return query select case account.state when 'running' then 'running' else 'paused' end, account.processed_seq + 1;
 end
@@ -507,6 +508,11 @@ as $$
 declare
   account inturn.accounts := inturn.lock_account(resume.account_id);
 begin
+  if account.paused_at is not null and account.paused_by is not null then
+    raise exception using errcode = 'IT012',
+      message = format('account %L rests because of a pause of more than one account', account.id),
+      hint = 'End that pause; inturn.pause_status has it.';
+  end if;
   update inturn.accounts as a set paused_at = null where a.id = account.id;
   if account.paused_at is not null and inturn.waits(account.state, null) then
     perform inturn.wake(array[account.id], array[account.epoch], array[account.next_attempt_at]);
@@ -663,6 +669,7 @@ exception
   when sqlstate 'IT003' then return 'account_idle';
   when sqlstate 'IT004' then return 'event_not_dead';
   when sqlstate 'IT005' then return 'event_overtaken';
+  when sqlstate 'IT012' then return 'account_covered';
 end
 $$;
 --> statement-breakpoint
@@ -795,6 +802,230 @@ as $$
       select from graphile_worker.jobs as j where j.key = ('inturn_operate#' || o.id) collate pg_catalog."default"
         and (j.locked_at is null and j.attempts < j.max_attempts or j.locked_at > clock_timestamp() - interval '10 seconds')
     );
+$$;
+--> statement-breakpoint
+-- pauses/begin_pause.sql
+
+-- Pauses everything (`covers` is `all`), every event of a type (`type`, where a * at the end of the value stands for any end), or
+-- every account whose id begins with a prefix (`prefix`): no event of it starts on a worker that has heard of this version of
+-- the list, also of accounts that come later. With `until` it ends by itself. A pause that stands already gets this
+-- end and this reason, and is whole again if it was ending little by little.
+create or replace function inturn.begin_pause(
+  covers text,
+  value text default '',
+  until timestamptz default null,
+  why text default null,
+  who text default session_user
+)
+returns table (id bigint, version bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  pauses_max constant integer := 100;
+  value_max constant integer := 255;
+  list_version bigint := inturn.change_pauses();
+  pause_id bigint;
+begin
+  if begin_pause.covers is null or begin_pause.covers not in ('all', 'type', 'prefix') then
+    raise exception using errcode = 'IT009', message = 'a pause is of all, of a type or of a prefix';
+  elsif begin_pause.value is null or (begin_pause.covers = 'all') <> (begin_pause.value = '') or length(begin_pause.value) > value_max then
+    raise exception using errcode = 'IT009',
+      message = format('a type or a prefix has 1 to %s characters; a pause of everything has none', value_max);
+  elsif begin_pause.until <= clock_timestamp() then
+    raise exception using errcode = 'IT009', message = 'the end of the pause has passed already';
+  end if;
+  insert into inturn.pauses as p (covers, value, until, who, why)
+  values (
+    begin_pause.covers, begin_pause.value, begin_pause.until, left(coalesce(begin_pause.who, session_user), 200),
+    left(begin_pause.why, 2000)
+  )
+  on conflict (covers, value) do update
+  set until = excluded.until, who = excluded.who, why = excluded.why, rate = null, released_at = null
+  returning p.id into pause_id;
+  if (select count(*) from inturn.pauses) > pauses_max then
+    raise exception using errcode = 'IT009', message = format('there are %s pauses already, which is the most', pauses_max);
+  end if;
+  perform inturn.record_pause('pause', begin_pause.covers, begin_pause.value, begin_pause.who, begin_pause.why);
+  return query select pause_id, list_version;
+end
+$$;
+--> statement-breakpoint
+-- pauses/change_pauses.sql
+
+-- Locks the list of pauses for a change, and answers its new version. Who changes the list calls it first: so versions grow in the
+-- order in which changes are seen.
+create or replace function inturn.change_pauses() returns bigint
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into inturn.pause_list as l (only_row, version) values (true, 1)
+  on conflict (only_row) do update set version = l.version + 1
+  returning l.version
+$$;
+--> statement-breakpoint
+-- pauses/end_pause.sql
+
+-- Ends a pause. Without `rate` it covers nothing any more, and the accounts that rest because of it are woken. With it, so many
+-- events of it start in a second, those of the accounts first that have rested longest, until fewer start than may.
+-- Answers how many accounts rest because of it.
+create or replace function inturn.end_pause(
+  covers text,
+  value text default '',
+  rate integer default null,
+  why text default null,
+  who text default session_user
+)
+returns table (id bigint, accounts bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  rate_max constant integer := 10000;
+  pause_id bigint;
+begin
+  if end_pause.rate not between 1 and rate_max then
+    raise exception using errcode = 'IT009', message = format('a rate is 1 to %s events a second', rate_max);
+  end if;
+  perform inturn.change_pauses();
+  if end_pause.rate is null then
+    delete from inturn.pauses as p where p.covers = end_pause.covers and p.value = end_pause.value returning p.id into pause_id;
+  else
+    update inturn.pauses as p set rate = end_pause.rate, released_at = clock_timestamp(), until = null
+    where p.covers = end_pause.covers and p.value = end_pause.value
+    returning p.id into pause_id;
+  end if;
+  if pause_id is null then
+    raise exception using errcode = 'IT011', message = format('%s is not paused', rtrim(end_pause.covers || ' ' || end_pause.value)),
+      hint = 'A pause ends under the name that it began under; accounts that were paused one by one are resumed one by one.';
+  end if;
+  perform inturn.record_pause('resume', end_pause.covers, end_pause.value, end_pause.who, end_pause.why);
+  return query select pause_id, (select count(*) from inturn.accounts as a where a.paused_by = pause_id and a.paused_at is not null);
+end
+$$;
+--> statement-breakpoint
+-- pauses/has_due.sql
+
+-- Whether an account that the pause covers has been due for a second, and no worker has looked at it: it does not rest yet.
+create or replace function inturn.has_due(pause inturn.pauses) returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from inturn.accounts as a
+    left join inturn.events as e on e.account_id = a.id and e.seq = a.processed_seq + 1
+    where a.state in ('scheduled', 'retrying') and a.paused_at is null
+      and coalesce(a.next_attempt_at, a.state_since) < clock_timestamp() - interval '1 second'
+      and a.paused_by is distinct from pause.id
+      and inturn.is_covered(pause, a.id, e.type)
+  )
+$$;
+--> statement-breakpoint
+-- pauses/is_covered.sql
+
+-- Whether a pause covers the events of this type in this account.
+create or replace function inturn.is_covered(pause inturn.pauses, account_id text, type text) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case pause.covers
+    when 'all' then true
+    when 'prefix' then starts_with(account_id, pause.value)
+    else coalesce(type = pause.value or right(pause.value, 1) = '*' and starts_with(type, left(pause.value, -1)), false)
+  end
+$$;
+--> statement-breakpoint
+-- pauses/record_pause.sql
+
+-- Records that a pause of more than one account was begun or ended.
+create or replace function inturn.record_pause(verb text, covers text, value text, who text, why text) returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into inturn.operations (verb, covers, who, why)
+  values (verb, rtrim(covers || ' ' || value), left(coalesce(who, session_user), 200), left(why, 2000))
+$$;
+--> statement-breakpoint
+-- pauses/release_paused.sql
+
+-- Lets accounts go on that rest because of a pause, those first that have rested longest. `paused_by` stays with those that are woken: under
+-- their next claim they may handle one event that this pause still covers. Answers how many there were.
+create or replace function inturn.release_paused(pause_id bigint, accounts_max integer) returns integer
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with longest as materialized (
+    select a.id from inturn.accounts as a
+    where a.paused_by = pause_id and a.paused_at is not null
+    order by a.paused_at
+    limit accounts_max
+  ), held as materialized (
+    select a.id from inturn.accounts as a
+    where a.id = any (array(select l.id from longest as l)) and a.paused_by = pause_id and a.paused_at is not null
+    order by a.id
+    for update skip locked
+  ), freed as (
+    update inturn.accounts as a set paused_at = null, paused_by = case when inturn.waits(a.state, null) then a.paused_by end
+    from held as h where a.id = h.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  ), woken as materialized (
+    select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at))
+    from freed as f where f.waits having count(*) > 0
+  )
+  select count(*)::integer from freed left join woken on true
+$$;
+--> statement-breakpoint
+-- pauses/tend_pauses.sql
+
+-- Does what the time has come for: ends pauses whose time is over, lets events start of those that end little by little, and wakes the
+-- accounts that rest because of a pause that is no more. It looks at what is, not at what happened: a worker that had not heard of the
+-- end yet may let an account rest after it. Answers how many accounts it let go on.
+create or replace function inturn.tend_pauses() returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tender_lock constant bigint := 4917238005;
+  accounts_max constant integer := 1000;
+  pause inturn.pauses;
+  due_by timestamptz;
+  allowed integer;
+  freed integer;
+  released integer := 0;
+  ended bigint;
+begin
+  if not pg_try_advisory_xact_lock(tender_lock) then
+    return 0;
+  end if;
+  for pause in
+    select p.* from inturn.pauses as p where p.until <= clock_timestamp() or p.rate is not null order by p.id
+  loop
+    if pause.rate is null then
+      perform inturn.end_pause(pause.covers, pause.value, null, 'its time was over', 'inturn');
+      continue;
+    end if;
+    -- What could not be used for more than a second is not made up for.
+    due_by := greatest(pause.released_at, clock_timestamp() - interval '1 second');
+    allowed := floor(pause.rate * extract(epoch from clock_timestamp() - due_by));
+    continue when allowed < 1;
+    freed := inturn.release_paused(pause.id, allowed);
+    released := released + freed;
+    update inturn.pauses as p set released_at = due_by + allowed / p.rate::double precision * interval '1 second' where p.id = pause.id;
+    -- Nobody rests any more: by themselves fewer events start now than may.
+    if freed < allowed and not inturn.has_due(pause) then
+      perform inturn.end_pause(pause.covers, pause.value, null, 'fewer events of it start than may', 'inturn');
+    end if;
+  end loop;
+  select a.paused_by into ended from inturn.accounts as a
+  where a.paused_by is not null and a.paused_at is not null and not exists (select from inturn.pauses as p where p.id = a.paused_by)
+  limit 1;
+  if found then
+    released := released + inturn.release_paused(ended, accounts_max);
+  end if;
+  return released;
+end
 $$;
 --> statement-breakpoint
 -- recovery/take_over.sql
@@ -1407,7 +1638,7 @@ left join lateral (
 
 -- Every verb that was carried out: who, when, why.
 create or replace view inturn.operator_log as
-select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why, o.target, o.operation_id from inturn.operations as o;
+select o.id, o.at, o.verb, o.account_id, o.seq, o.who, o.why, o.target, o.operation_id, o.covers from inturn.operations as o;
 --> statement-breakpoint
 -- views/order_violations.sql
 
@@ -1447,6 +1678,16 @@ select a.id, a.last_seq, 'gap', format('%s of %s events are stored', stored.even
 from inturn.accounts as a
 left join lateral (select count(*) as events from inturn.events as e where e.account_id = a.id and e.seq > a.pruned_seq) as stored on true
 where stored.events <> a.last_seq - a.pruned_seq;
+--> statement-breakpoint
+-- views/pause_status.sql
+
+-- One row per pause of more than one account, with the accounts that rest because of it.
+create or replace view inturn.pause_status as
+select p.id, p.covers, p.value, p.since, p.until, p.who, p.why, p.rate, count(a.id) as accounts,
+  coalesce(sum(a.last_seq - a.processed_seq), 0)::bigint as events
+from inturn.pauses as p
+left join inturn.accounts as a on a.paused_by = p.id and a.paused_at is not null
+group by p.id;
 --> statement-breakpoint
 -- views/run_summary.sql
 

@@ -99,7 +99,15 @@ test(
   withDatabase(async (db) => {
     const { id: workerId } = await createTestWorker(db);
     await fill(db, workerId);
-    const identity = { id: workerId, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
+    const identity = {
+      id: workerId,
+      host: "test",
+      pid: 1,
+      concurrency: 10,
+      lifeKey: null,
+      graphilePool: null,
+      pausesVersion: null,
+    };
     const named = (state: keyof typeof ACCOUNTS, offset = 0) =>
       Array.from({ length: BATCH }, (_, i) => `${state}-${offset + i + 1}`);
     const running = named("running").map((accountId) => ({ accountId, epoch: 0, seq: 2 }));

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { openDatabase } from "../src/db/pool.ts";
 import { LEASE_TIMES } from "../src/domain/lease-times.ts";
 import { Life } from "../src/engine/life.ts";
+import { PauseWatch } from "../src/engine/pause-watch.ts";
 import { createLog } from "../src/log/log.ts";
 import { withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";
@@ -24,6 +25,7 @@ test(
       url: address.href,
       database,
       worker: { id, host: "here", pid: process.pid, concurrency: 1 },
+      pauses: new PauseWatch(database),
       leaseMs: 60_000,
       log: createLog({ name: "life", level: "silent" }),
       onLost: () => undefined,

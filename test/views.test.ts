@@ -12,6 +12,7 @@ const CONTRACT: Record<string, string> = {
   operation_status: "id, verb, filter, state, matched, tried, done, left_out, rate, who, why, created_at, ended_at",
   target_status:
     "target, state, away_since, reason, next_probe_at, failed_probes, probe_account, by_hand, waiting_accounts, waiting_events",
+  pause_status: "id, covers, value, since, until, who, why, rate, accounts, events",
   throughput: "second, received, processed",
   run_summary:
     "events, accounts, processed, first_received_at, last_processed_at, makespan_seconds, ideal_seconds, efficiency",

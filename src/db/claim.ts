@@ -10,6 +10,8 @@ export interface Claimed extends Lease {
   readonly headOutages: number;
   /** For how long the head has been put off without an attempt; null when it has not. */
   readonly snoozedMs: number | null;
+  /** The pause that has let the account go on for one event; null when none has. */
+  readonly releasedBy: number | null;
 }
 
 /**
@@ -23,16 +25,16 @@ const CLAIM = {
     with worker as materialized (
       select w.id from inturn.workers as w where w.id = $2::uuid and w.lease_expires_at > clock_timestamp()
     ), held as materialized (
-      select a.id, a.state, a.next_attempt_at, a.paused_at from inturn.accounts as a where a.id = any ($1::text[]) order by a.id for update
+      select a.id, a.state, a.next_attempt_at, a.paused_at, a.paused_by from inturn.accounts as a where a.id = any ($1::text[]) order by a.id for update
     )
     update inturn.accounts as a
     set state = 'running', lease_worker = worker.id, epoch = a.epoch + 1, head_attempts = a.head_attempts + 1,
-      head_started = false, next_attempt_at = null, state_since = clock_timestamp()
+      head_started = false, next_attempt_at = null, paused_by = null, state_since = clock_timestamp()
     from held as h, worker
     where a.id = h.id and inturn.waits(h.state, h.paused_at)
       and coalesce(h.next_attempt_at, '-infinity') <= clock_timestamp()
     returning a.id as "accountId", a.epoch, a.processed_seq as "processedSeq", a.head_attempts as attempt,
-      a.attempts_forgiven as "attemptsForgiven", a.head_target as "headTarget", a.head_outages as "headOutages",
+      a.attempts_forgiven as "attemptsForgiven", a.head_target as "headTarget", a.head_outages as "headOutages", h.paused_by as "releasedBy",
       extract(epoch from clock_timestamp() - a.snoozed_since)::double precision * 1000 as "snoozedMs", (extract(epoch from clock_timestamp()) * 1000000)::bigint as "databaseUs"`,
 };
 

@@ -34,6 +34,8 @@ export interface GiveBack {
   readonly failure: HeadFailure | null;
   /** The attempt was cut short by the worker: the handler hears of it, the limit of attempts does not. */
   readonly forgives: boolean;
+  /** The pause that covers the head: the account rests until that ends. */
+  readonly pausedBy?: number | null;
 }
 
 /**
@@ -46,7 +48,7 @@ const GIVE_BACK = {
   text: `
     with held as materialized (
       select i.account_id, i.epoch, i.started_seq, i.error, i.wait_ms, i.forgives, i.target, i.snoozes, i.is_outage,
-        i.attempt_next, i.attempt_started_us, a.head_attempts as attempt,
+        i.attempt_next, i.attempt_started_us, i.paused_by, a.head_attempts as attempt,
         a.state = 'running' and a.lease_worker = $7::uuid and a.epoch = coalesce(i.epoch, a.epoch) as valid,
         coalesce(a.processed_seq = i.started_seq - 1, false) as started,
         a.processed_seq < i.started_seq - 1 as started_early,
@@ -56,8 +58,8 @@ const GIVE_BACK = {
           else i.state
         end as next_state
       from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[], $6::text[], $8::boolean[], $9::boolean[],
-        $10::text[], $11::boolean[], $12::text[], $13::bigint[], $14::boolean[])
-        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes, attempt_next, attempt_started_us, is_outage)
+        $10::text[], $11::boolean[], $12::text[], $13::bigint[], $14::boolean[], $15::bigint[])
+        as i (account_id, epoch, started_seq, error, wait_ms, state, is_of_event, forgives, target, snoozes, attempt_next, attempt_started_us, is_outage, paused_by)
       join inturn.accounts as a on a.id = i.account_id
       order by a.id
       for update of a
@@ -74,6 +76,9 @@ const GIVE_BACK = {
         head_target = case when h.next_state in ('retrying', 'blocked', 'waiting') then h.target else a.head_target end,
         head_outages = a.head_outages + (h.is_outage and h.started)::integer,
         snoozed_since = case when h.snoozes and h.started then coalesce(a.snoozed_since, clock_timestamp()) else a.snoozed_since end,
+        -- Who is paused by a person already stays so.
+        paused_at = case when h.next_state = 'scheduled' and h.paused_by is not null then coalesce(a.paused_at, clock_timestamp()) else a.paused_at end,
+        paused_by = case when h.next_state = 'scheduled' and a.paused_at is null then h.paused_by end,
         next_attempt_at = case when h.next_state = 'retrying' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end,
         parked_until = case when h.next_state = 'blocked' then clock_timestamp() + h.wait_ms * interval '1 millisecond' end
       from held as h
@@ -120,6 +125,7 @@ export async function giveBackLeases(
     ends.map((end) => end.failure?.attempt?.next ?? null),
     ends.map((end) => end.failure?.attempt?.startedUs ?? null),
     ends.map((end) => end.failure?.isOutage ?? false),
+    ends.map((end) => end.pausedBy ?? null),
   ];
   return (await database.query<{ accountId: string; epoch: number | null }>({ ...GIVE_BACK, values })).rows;
 }

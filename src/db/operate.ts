@@ -46,6 +46,8 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
   IT008: "target_not_open",
   IT009: "operation_invalid",
   IT010: "operation_too_large",
+  IT011: "pause_not_found",
+  IT012: "account_covered",
 };
 
 /**

@@ -1,5 +1,5 @@
 /**
- * The tables; those of targets, of operations on many accounts and of failed attempts stand in files of their own. Functions and views are in `sql/`, one file each.
+ * The tables; those of targets, of pauses, of operations on many accounts and of failed attempts stand in files of their own. Functions and views are in `sql/`, one file each.
  *
  * `accounts` is the truth about order: every change to an account locks its row first.
  * `events` is written once by append and once by settle. `workers` holds one row per live worker process, and
@@ -51,6 +51,8 @@ export const accounts = inturn.table(
     // A blocked head with a time is set aside as a dead letter when that has come; without one it waits for a person.
     parkedUntil: moment("parked_until"),
     pausedAt: moment("paused_at"),
+    // The pause of more than one account that it rests because of. When that lets it go on, this stays for one claim.
+    pausedBy: bigint("paused_by", { mode: "number" }),
     // Counted here and not by an index on `events`: an index on an outcome would make every settle write to it.
     dead: bigint("dead", { mode: "number" }).notNull().default(0),
     skipped: bigint("skipped", { mode: "number" }).notNull().default(0),
@@ -73,6 +75,8 @@ export const accounts = inturn.table(
     index("accounts_idle_since").on(t.stateSince).where(sql`state = 'idle'`),
     // Few accounts are paused or have dead letters, and these columns change with a verb or a failure only.
     index("accounts_paused").on(t.id).where(sql`paused_at is not null`),
+    // Read by who lets accounts go on when a pause ends, in the order in which they have rested.
+    index("accounts_paused_by").on(t.pausedBy, t.pausedAt).where(sql`paused_by is not null`),
     index("accounts_with_dead_letters").on(t.id).where(sql`dead > 0`),
     // Read by who wakes the accounts of a target that is back, in the order in which they have waited.
     index("accounts_waiting").on(t.headTarget, t.stateSince).where(sql`state = 'waiting'`),
@@ -141,6 +145,8 @@ export const workers = inturn.table(
     lifeKey: bigint("life_key", { mode: "number" }),
     // The pool id under which graphile-worker locks the jobs of this process.
     graphilePool: text("graphile_pool"),
+    // Which list of pauses it goes by; null for a version that knows none.
+    pausesVersion: bigint("pauses_version", { mode: "number" }),
   },
   (t) => [primaryKey({ name: "workers_pk", columns: [t.id] })],
 );
@@ -154,6 +160,8 @@ export const operations = inturn.table(
     verb: text("verb", { enum: [...VERBS, ...TARGET_VERBS] }).notNull(),
     accountId: byteOrderedText("account_id"),
     target: byteOrderedText("target"),
+    // What a pause is of: `all`, or a type or a prefix behind that word.
+    covers: text("covers"),
     seq: bigint("seq", { mode: "number" }),
     who: text("who").notNull(),
     why: text("why"),
@@ -166,7 +174,7 @@ export const operations = inturn.table(
     primaryKey({ name: "operations_pk", columns: [t.id] }),
     index("operations_of_account").on(t.accountId, t.id),
     check("operations_verb_known", sql`verb in (${oneOf([...VERBS, ...TARGET_VERBS])})`),
-    check("operations_of_one", sql`(account_id is null) <> (target is null)`),
+    check("operations_of_one", sql`num_nonnulls(account_id, target, covers) = 1`),
   ],
 );
 

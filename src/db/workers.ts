@@ -15,33 +15,48 @@ export interface WorkerTies {
   /** The key of the advisory lock that its sign of life holds; null before it had one. */
   readonly lifeKey: number | null;
   readonly graphilePool: string | null;
+  /** Which list of pauses it goes by; null before it has read one. */
+  readonly pausesVersion: number | null;
+}
+
+/** What a renewal was answered. */
+export interface Renewed {
+  /** Whether the worker had to be entered: at a renewal it means that its lease had run out. */
+  readonly entered: boolean;
+  /** The version of the list of pauses. */
+  readonly pausesVersion: number;
 }
 
 /** The class of the advisory locks that are signs of life; their second key is the worker's own. Arbitrary and only ours. */
 export const LIFE_LOCK_CLASS = 4_917_238;
 
-/**
- * Renews the worker's lease, and with it the lease of every account it runs; the first renewal enters the worker.
- *
- * @returns whether the worker had to be entered: true at a renewal means that its lease had run out
- */
+/** Renews the worker's lease, and with it the lease of every account it runs; the first renewal enters the worker. */
 export async function renewWorkerLease(
   database: Queryable,
   worker: WorkerIdentity & WorkerTies,
   leaseMs: number,
-): Promise<{ entered: boolean }> {
-  const { rows } = await database.query<{ entered: boolean }>({
+): Promise<Renewed> {
+  const { rows } = await database.query<Renewed>({
     name: "inturn_renew_worker_lease",
     text: `
-      insert into inturn.workers as w (id, host, pid, concurrency, life_key, graphile_pool, lease_expires_at)
-      values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')
+      insert into inturn.workers as w (id, host, pid, concurrency, life_key, graphile_pool, pauses_version, lease_expires_at)
+      values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 millisecond')
       on conflict (id) do update set life_key = excluded.life_key, graphile_pool = excluded.graphile_pool,
-        lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
-      returning xmax = 0 as entered`,
-    values: [worker.id, worker.host, worker.pid, worker.concurrency, worker.lifeKey, worker.graphilePool, leaseMs],
+        pauses_version = excluded.pauses_version, lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
+      returning xmax = 0 as entered, coalesce((select l.version from inturn.pause_list as l), 0)::integer as "pausesVersion"`,
+    values: [
+      worker.id,
+      worker.host,
+      worker.pid,
+      worker.concurrency,
+      worker.lifeKey,
+      worker.graphilePool,
+      worker.pausesVersion,
+      leaseMs,
+    ],
     query_timeout: LEASE_TIMES.silentMs,
   } as pg.QueryConfig);
-  return { entered: rows[0]?.entered ?? true };
+  return rows[0] ?? { entered: true, pausesVersion: 0 };
 }
 
 /** Takes the worker off the list. Accounts it still runs are taken over at the next reconciliation. */

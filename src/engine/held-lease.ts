@@ -15,11 +15,14 @@ export class HeldLease {
   readonly claimed: Claimed;
   /** The last event whose handler was started. */
   startedSeq: number | null = null;
+  /** The pause that has let the account go on for one event, which it still covers. */
+  #releasedBy: number | null;
   readonly #options: TurnOptions;
 
   constructor(options: TurnOptions, claimed: Claimed) {
     this.#options = options;
     this.claimed = claimed;
+    this.#releasedBy = claimed.releasedBy;
   }
 
   /** The lease as every write names it. */
@@ -30,6 +33,17 @@ export class HeldLease {
   /** Whether the worker may start nothing more. */
   get mustEnd(): boolean {
     return this.#options.stopping.aborted || this.#options.interrupted.aborted;
+  }
+
+  /** Whether an event may start under it: the worker does not stop, and no pause covers the event. */
+  mayStart(event: StoredEvent): boolean {
+    return !this.mustEnd && this.#pauseOf(event) === null;
+  }
+
+  /** Takes note of an event that is about to start. */
+  noteStart(event: StoredEvent): void {
+    this.startedSeq = event.seq;
+    this.#releasedBy = null;
   }
 
   /** Resolves when the lease is known to be good, or when the turn must end; undefined when it is good. */
@@ -66,6 +80,14 @@ export class HeldLease {
     await this.#options.ledger.giveBack({ ...this.name, startedSeq: this.startedSeq, failure, forgives });
   }
 
+  /** Gives the account back in front of an event that may not start; because of a pause it rests until that has ended. */
+  async endBefore(event: StoredEvent): Promise<"ended"> {
+    const { startedSeq } = this;
+    const pausedBy = this.#pauseOf(event);
+    await this.#options.ledger.giveBack({ ...this.name, startedSeq, failure: null, forgives: true, pausedBy });
+    return "ended";
+  }
+
   /** Gives the account back for a while: what the head needed could not be had, and it loses no attempt. */
   async rest(failure: Pick<HeadFailure, "message" | "waitMs" | "isOfEvent">): Promise<void> {
     await this.giveBack({ ...failure, state: "retrying", target: null }, { forgives: true });
@@ -75,6 +97,10 @@ export class HeldLease {
   async restForMemory(): Promise<void> {
     const message = "the worker had no room for so large an event; it comes again";
     await this.rest({ message, waitMs: MEMORY_REST_MS * (0.5 + Math.random()), isOfEvent: false });
+  }
+
+  #pauseOf({ type }: StoredEvent): number | null {
+    return this.#options.pauses.covering(this.claimed.accountId, type, this.#releasedBy)?.id ?? null;
   }
 
   async #untilConfirmed(): Promise<void> {

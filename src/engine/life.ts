@@ -2,11 +2,12 @@
  * A worker's life as the others see it: its lease, renewed twice a second, and its sign of life. From here the worker
  * learns how far it may trust its own lease.
  */
-import type { Database } from "../db/pool.ts";
+import type { Database, Queryable } from "../db/pool.ts";
 import { openSignOfLife, type SignOfLife } from "../db/sign-of-life.ts";
 import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Log } from "../log/log.ts";
+import type { PauseWatch } from "./pause-watch.ts";
 
 /** What a life needs. */
 export interface LifeOptions {
@@ -14,6 +15,8 @@ export interface LifeOptions {
   /** For renewals while the sign of life is being restored. */
   readonly database: Database;
   readonly worker: WorkerIdentity;
+  /** Reads the list of pauses when a renewal tells of a new one. */
+  readonly pauses: Pick<PauseWatch, "version" | "read">;
   readonly leaseMs: number;
   readonly log: Log;
   /** Hears that others may have the accounts by now. */
@@ -122,10 +125,19 @@ export class Life {
     return await this.#renewOver(this.#sign.client);
   }
 
-  async #renewOver(connection: Pick<Database, "query">): Promise<{ entered: boolean }> {
-    const { worker, leaseMs } = this.#options;
-    const ties = { lifeKey: this.#lifeKey, graphilePool: this.graphilePool };
-    return await renewWorkerLease(connection, { ...worker, ...ties }, leaseMs);
+  /** The lease is good again only when the worker goes by the list of pauses as it was after `connection` was asked. */
+  async #renewOver(connection: Queryable): Promise<{ entered: boolean }> {
+    const { worker, leaseMs, pauses } = this.#options;
+    const renew = async () => {
+      const ties = { lifeKey: this.#lifeKey, graphilePool: this.graphilePool, pausesVersion: pauses.version };
+      return await renewWorkerLease(connection, { ...worker, ...ties }, leaseMs);
+    };
+    const renewed = await renew();
+    if (renewed.pausesVersion === pauses.version) return renewed;
+    await pauses.read(connection);
+    // Whoever has begun a pause waits to hear that this worker knows of it.
+    const { entered } = await renew();
+    return { entered: renewed.entered || entered };
   }
 
   #dropSign(): void {

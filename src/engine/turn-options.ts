@@ -3,6 +3,7 @@ import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { Handler } from "./handler.ts";
 import type { Ledger } from "./ledger.ts";
+import type { PauseWatch } from "./pause-watch.ts";
 import type { TargetWatch } from "./target-watch.ts";
 import type { Transactions } from "./transactions.ts";
 
@@ -11,6 +12,7 @@ export interface TurnOptions {
   readonly ledger: Ledger;
   readonly transactions: Transactions;
   readonly targets: TargetWatch;
+  readonly pauses: Pick<PauseWatch, "covering">;
   readonly handler: Handler;
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;

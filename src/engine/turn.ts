@@ -109,13 +109,14 @@ class Turn {
   /** Handles one event, if the worker may start it. */
   async #handleNext(event: StoredEvent): Promise<Next> {
     const rule = this.#options.ruleOf(event.type);
+    if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
     const entry = this.#target.mayStart(rule);
     if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(this.#target.nameFor(rule)));
     if (this.#attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
     // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
     const confirmed = this.#lease.confirmed();
     if (confirmed !== undefined) await confirmed;
-    if (this.#lease.mustEnd) return await this.#giveBack(null);
+    if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
     if (areAttemptsUsedUp({ rule, attempt: this.#attempt, forgiven: this.#forgiven })) {
       return await this.#endAttempts(event, rule);
     }
@@ -124,7 +125,7 @@ class Turn {
 
   async #handle(event: StoredEvent, rule: RetryRule): Promise<Next> {
     const { handler, log, transactions, metrics } = this.#options;
-    this.#lease.startedSeq = event.seq;
+    this.#lease.noteStart(event);
     const startedMs = performance.now();
     const startedUs = this.#clock.at(startedMs);
     const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });

@@ -40,6 +40,10 @@ export const ERRORS = {
   seq_unexpected: { status: 409, says: "The event would not get the seq that its sender expects; nothing was stored." },
   account_running: { status: 409, says: "An event of the account is being handled: pause the account first." },
   account_idle: { status: 409, says: "No event of the account is pending." },
+  account_covered: {
+    status: 409,
+    says: "The account rests because of a pause of more than one account: that one has to be ended.",
+  },
   event_not_dead: { status: 409, says: "The event is not a dead letter." },
   event_overtaken: {
     status: 409,
@@ -47,6 +51,7 @@ export const ERRORS = {
   },
   event_not_settled: { status: 409, says: "No settled event with this seq is kept." },
   replay_too_large: { status: 409, says: "More than 100,000 events would be replayed at once." },
+  pause_not_found: { status: 409, says: "There is no such pause to end." },
   target_not_open: { status: 409, says: "The target is closed already: its events start." },
   body_too_large: { status: 413, says: "The body, or one event in it, is larger than allowed." },
   media_type_unsupported: { status: 415, says: "The route does not read this content type." },

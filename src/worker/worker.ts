@@ -12,6 +12,7 @@ import { reconcileOnce } from "../db/reconcile.ts";
 import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
+import { PauseWatch } from "../engine/pause-watch.ts";
 import { ReadAhead } from "../engine/read-ahead.ts";
 import { every } from "../engine/recover.ts";
 import { createStop } from "../engine/stop.ts";
@@ -43,6 +44,7 @@ export class Worker {
   readonly #ledger: Ledger;
   readonly #life: Life;
   readonly #targets: TargetWatch;
+  readonly #pauses: PauseWatch;
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #stopping = createStop();
   readonly #abandoned = createStop();
@@ -66,8 +68,9 @@ export class Worker {
     const readAhead = new ReadAhead({ database, bytesMax, concurrency, hopeless, log });
     this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
     this.#targets = new TargetWatch({ database, workerId, ruleOf: options.targetRuleOf, hopeless, log });
+    this.#pauses = new PauseWatch(database);
     const onLost = (why: string) => this.#interruptAll(why);
-    this.#life = new Life({ url, database, worker: this.#identity, leaseMs, log, onLost });
+    this.#life = new Life({ url, database, worker: this.#identity, pauses: this.#pauses, leaseMs, log, onLost });
     this.recovery = new Recovery({
       database,
       ledger: this.#ledger,
@@ -185,6 +188,7 @@ export class Worker {
     this.#loops = [
       every({ signal, log, onErrorMs: RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
       every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the targets" }, () => this.#targets.look()),
+      every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the pauses" }, () => this.#pauses.tend()),
       ...this.recovery.start(signal),
     ];
     log.info({ workerId: this.#identity.id, handler, concurrency }, "worker started");
@@ -213,6 +217,7 @@ export class Worker {
         ledger: this.#ledger,
         transactions: this.#transactions,
         targets: this.#targets,
+        pauses: this.#pauses,
         log,
         metrics,
         handler,

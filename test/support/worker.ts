@@ -7,6 +7,7 @@ import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
 import { TARGET_RULE } from "../../src/domain/target.ts";
 import { createLedger, type Ledger } from "../../src/engine/ledger.ts";
+import { PauseWatch } from "../../src/engine/pause-watch.ts";
 import { ReadAhead } from "../../src/engine/read-ahead.ts";
 import { TargetWatch } from "../../src/engine/target-watch.ts";
 import { createTransactions } from "../../src/engine/transactions.ts";
@@ -49,7 +50,7 @@ export async function createTestWorker(
   onSettled: (accountId: string, seq: number) => void = () => undefined,
 ) {
   const id = randomUUID();
-  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
+  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null, pausesVersion: 0 };
   const renew = () => renewWorkerLease(db.database, identity, 60_000);
   await renew();
   const basis = { database: db.database, hopeless: AbortSignal.abort() };
@@ -63,9 +64,11 @@ export async function createTestWorker(
       return settled;
     },
   };
+  const pauses = new PauseWatch(db.database);
   const options: TurnOptions = {
     ledger,
     targets: new TargetWatch({ ...basis, workerId: id, ruleOf: () => TARGET_RULE, log }),
+    pauses,
     transactions: createTransactions(db.database, { idleMsMax: 10_000, log }),
     handler: () => undefined,
     ruleOf: () => rule,
@@ -76,7 +79,7 @@ export async function createTestWorker(
     interrupted: new AbortController().signal,
     abandoned: new AbortController().signal,
   };
-  return { id, renew, options };
+  return { id, renew, options, pauses };
 }
 
 /** Appends one event to each of these accounts. */

@@ -2,7 +2,7 @@
 --
 -- The SQLSTATEs of all verbs: IT001 no such account, IT002 an event is being handled, IT003 no event is pending,
 -- IT004 not a dead letter, IT005 later events were handled already, IT006 no settled event has this seq,
--- IT007 too many events to replay.
+-- IT007 too many events to replay, IT012 the account rests because of a pause of more than one.
 create or replace function inturn.lock_account(account_id text) returns inturn.accounts
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

@@ -8,6 +8,11 @@ as $$
 declare
   account inturn.accounts := inturn.lock_account(resume.account_id);
 begin
+  if account.paused_at is not null and account.paused_by is not null then
+    raise exception using errcode = 'IT012',
+      message = format('account %L rests because of a pause of more than one account', account.id),
+      hint = 'End that pause; inturn.pause_status has it.';
+  end if;
   update inturn.accounts as a set paused_at = null where a.id = account.id;
   if account.paused_at is not null and inturn.waits(account.state, null) then
     perform inturn.wake(array[account.id], array[account.epoch], array[account.next_attempt_at]);

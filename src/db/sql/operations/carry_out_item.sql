@@ -28,5 +28,6 @@ exception
   when sqlstate 'IT003' then return 'account_idle';
   when sqlstate 'IT004' then return 'event_not_dead';
   when sqlstate 'IT005' then return 'event_overtaken';
+  when sqlstate 'IT012' then return 'account_covered';
 end
 $$;
