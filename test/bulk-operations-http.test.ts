@@ -99,7 +99,7 @@ test(
     const run = async (...args: string[]) => await runProcess(args, { DATABASE_URL: db.url });
     const dry = await run("retry", "--state", "blocked", "--error", "ECONNREFUSED", "--dry-run");
     assert.equal(dry.stdout, "retry: 3 match; nothing was changed\n");
-    const begun = await run("pause", "--prefix", "a", "--detach", "--who", "kim");
+    const begun = await run("pause", "--state", "blocked", "--prefix", "a", "--detach", "--who", "kim");
     assert.match(begun.stdout, /^pause: operation \d+, 1 match\n$/);
     const id = /\d+/.exec(begun.stdout)?.[0] ?? "";
     assert.match((await run("operation", "show", id)).stdout, /^operation \d+, pause: running, 0 of 1 done\n$/);

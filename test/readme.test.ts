@@ -89,12 +89,12 @@ test(
     await client.connect();
     const [asking = "", ...none] = blocks("sql");
     assert.deepEqual(none, []);
-    const [appending = "", viewing = "", operating = "", bulk = "", targeting = "", ...more] = blocks(
+    const [appending = "", viewing = "", operating = "", bulk = "", targeting = "", pausing = "", ...more] = blocks(
       "sql",
       await read("sql"),
     );
     assert.deepEqual(more, []);
-    const sql = [asking, appending, viewing, operating, bulk, targeting];
+    const sql = [asking, appending, viewing, operating, bulk, targeting, pausing];
     for (const text of sql) await client.query(text);
     await client.end();
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [

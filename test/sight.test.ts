@@ -60,6 +60,7 @@ test(
         oldestSnapshotSeconds: 0,
         orderViolations: 0,
         targets: [],
+        pauses: [],
       },
     );
     await fill(db);
@@ -123,7 +124,7 @@ test(
     const [first, second] = await Promise.all([watch.latest(), watch.latest()]);
     assert.equal(first, second);
     assert.equal(await watch.latest(), first);
-    assert.equal(texts.length, 6);
+    assert.equal(texts.length, 7);
     const heard = new Promise((resolve) => watch.listen(resolve));
     const running = watch.run();
     const next = await heard;
@@ -281,7 +282,7 @@ test(
     await listLanes(database, { lanesMax: 50, sinceMs: 0 });
     await listDeadLetters(database, { afterAccountId: "", accountsMax: 50 });
     await readPulse(database);
-    assert.equal(texts.length, 14);
+    assert.equal(texts.length, 15);
     for (const { text, values } of texts) {
       const rows = await db.query<{ "QUERY PLAN": string }>(`explain ${text}`, values);
       const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");

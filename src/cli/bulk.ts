@@ -43,16 +43,26 @@ export interface BulkFlags {
 }
 
 /** Adds the flags that choose accounts instead of naming one. */
-export function addBulkOptions(command: Command): Command {
+export function addBulkOptions(command: Command, verb: BulkVerb): Command {
+  const isWhole = verb === "pause" || verb === "resume";
   return command
-    .option("--all", "every account that the verb can do something for")
+    .option(
+      "--all",
+      isWhole ? "everything, also accounts that come later" : "every account that the verb can do something for",
+    )
     .option(
       "--state <states>",
       `accounts in these states, separated by commas: ${SHOWN_STATES.join(", ")}`,
       parseStates,
     )
-    .option("--prefix <text>", "accounts whose id begins with this")
-    .option("--type <type>", "whose head, or dead letter, is of this type; a * at its end stands for any end")
+    .option(
+      "--prefix <text>",
+      `accounts whose id begins with this${isWhole ? "; alone, also those that come later" : ""}`,
+    )
+    .option(
+      "--type <type>",
+      `whose head, or dead letter, is of this type; a * at its end stands for any end${isWhole ? "; alone, every event of the type" : ""}`,
+    )
     .option("--error <text>", "whose error has this text in it, in capitals or not")
     .option(
       "--blocked-before <time>",
@@ -63,7 +73,13 @@ export function addBulkOptions(command: Command): Command {
       wholeNumberOption("--limit <accounts>", "not more than these, by id", { least: 1, most: OPERATION_ACCOUNTS_MAX }),
     )
     .addOption(
-      wholeNumberOption("--rate <accounts>", "not more than these in a second", { least: 1, most: OPERATION_RATE_MAX }),
+      wholeNumberOption(
+        "--rate <number>",
+        isWhole
+          ? "not more than these accounts, or, of a whole, events, in a second"
+          : "not more than these accounts in a second",
+        { least: 1, most: OPERATION_RATE_MAX },
+      ),
     )
     .option("--dry-run", "only count what matches")
     .option("--detach", "do not wait for its end");

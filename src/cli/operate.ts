@@ -5,15 +5,14 @@ import { BULK_VERBS } from "../domain/operation.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
-import { addBulkOptions, type BulkFlags, filterOf, runBulk } from "./bulk.ts";
-import { currentUser, jsonOption, parseFromOne } from "./options.ts";
+import { addBulkOptions, filterOf, runBulk } from "./bulk.ts";
+import { currentUser, jsonOption, parseFromOne, parseTime } from "./options.ts";
 import { print, say } from "./output.ts";
+import { coveredOf, type PauseFlags, runListPauses, runPause, runResume } from "./pause.ts";
 
-interface OperatorFlags extends BulkFlags {
-  readonly who?: string;
-  readonly why?: string;
+interface OperatorFlags extends PauseFlags {
   readonly force?: boolean;
-  readonly json?: boolean;
+  readonly list?: boolean;
 }
 
 /** `pause`, `resume`, `retry`, `skip`, `redrive`, `replay`: what an operator may do with an account, or with all that match. */
@@ -24,7 +23,15 @@ export function createOperatorCommand(verb: Verb): Command {
     .option("--why <reason>", "why; it is recorded")
     .option("--who <name>", "who; it is recorded (the name of the user who runs the command)")
     .addOption(jsonOption());
-  if (bulk !== undefined) addBulkOptions(command);
+  if (bulk !== undefined) addBulkOptions(command, bulk);
+  if (verb === "pause") {
+    command.option(
+      "--until <time>",
+      "with --all, --type or --prefix: end it then, such as 2026-05-01T18:00:00Z",
+      parseTime,
+    );
+    command.option("--list", "list what is paused as a whole");
+  }
   if (verb === "redrive") command.option("--force", "append a copy at the end if later events were started");
   const takesSeq = verb === "redrive" || verb === "replay";
   if (takesSeq) {
@@ -34,7 +41,13 @@ export function createOperatorCommand(verb: Verb): Command {
   return command.action(async (account: string | undefined, ...rest: unknown[]) => {
     const seq = takesSeq ? (rest[0] as number | undefined) : undefined;
     const flags = rest[takesSeq ? 1 : 0] as OperatorFlags;
+    if (flags.list === true) return await runListPauses(flags.json === true);
     const where = filterOf(flags);
+    const covered = verb === "pause" || verb === "resume" ? coveredOf(flags) : undefined;
+    if (flags.until !== undefined && covered === undefined) throw needsWhole();
+    if (covered !== undefined && account === undefined) {
+      return await (verb === "pause" ? runPause(covered, flags) : runResume(covered, flags));
+    }
     if (account !== undefined && where === undefined && (seq !== undefined || !takesSeq)) {
       return await run({ verb, account, seq, flags });
     }
@@ -42,6 +55,13 @@ export function createOperatorCommand(verb: Verb): Command {
     const { who = currentUser(), why, rate, force, dryRun } = flags;
     return await runBulk({ verb: bulk, where, who, why, rate, force, dryRun }, flags);
   });
+}
+
+function needsWhole(): InturnError {
+  return new InturnError(
+    "settings_invalid",
+    "--until goes with exactly one of --all, --type and --prefix, and no other choice.",
+  );
 }
 
 function needsAccounts(verb: Verb, takesSeq: boolean): InturnError {

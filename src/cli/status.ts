@@ -8,6 +8,7 @@ import { withConnection } from "../service/connection.ts";
 import { readStatus, type Status } from "../service/status.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, oneLine, print, printFacts, printTable, say } from "./output.ts";
+import { printPauses } from "./pause.ts";
 import { listenForStop } from "./stop.ts";
 import { printTargets } from "./target.ts";
 
@@ -59,6 +60,10 @@ function printStatus(status: Status, isRedrawn: boolean): void {
     print(
       `\nA session has kept a snapshot for ${age}: events cost more and more until it ends. docs/metrics.md names it.`,
     );
+  }
+  if (status.pauses.length > 0) {
+    print("");
+    printPauses(status.pauses);
   }
   if (status.targets.length > 0) {
     print("");

@@ -3,11 +3,13 @@
  */
 import { html } from "hono/html";
 import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/accounts.ts";
+import type { PauseStatus } from "../db/pauses.ts";
 import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
 import type { TargetStatus } from "../db/target-status.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 import { formatDuration } from "../domain/duration.ts";
+import { nameOf } from "../domain/pause.ts";
 import type { PulseWatch } from "../engine/pulse.ts";
 import { ago, count } from "./format.ts";
 import { type DashboardPage, lookAt } from "./page.ts";
@@ -74,6 +76,7 @@ async function readParts({ database, watch, pulse, basePath }: LiveOptions): Pro
     listWorkers(database, WORKERS_MAX),
   ]);
   const now = html`${tiles(pulse, pointsOf(watch.history.slice(-2)).at(-1), workers)}
+${pauseNotes(pulse.pauses)}
 ${targetNotes(pulse.targets)}
 <h2>Needs attention</h2>
 ${attentionTable(attention, basePath)}`;
@@ -109,6 +112,17 @@ function tiles(pulse: Pulse, point: Point | undefined, workers: readonly WorkerA
     ],
   ];
   return html`<dl class="tiles">${facts.map(([name, value]) => html`<div class="tile"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/** What is paused as a whole: nobody should have to wonder why nothing starts. */
+function pauseNotes(pauses: readonly PauseStatus[]): Markup {
+  return html`${pauses.map((pause) => {
+    const rests = `${count(pause.accounts)} accounts rest, with ${count(pause.events)} events`;
+    const end = pause.until === null ? "until it is resumed" : `until ${pause.until}`;
+    const goesOn = pause.rate === null ? end : `it goes on with ${count(pause.rate)} events a second`;
+    const since = formatDuration(pause.pausedSeconds * 1_000);
+    return html`<p class="note bad"><strong>${nameOf(pause)} is paused</strong> for ${since} by ${pause.who}: ${rests}, ${goesOn}. <span class="dim">${(pause.why ?? "").slice(0, 300)}</span></p>`;
+  })}`;
 }
 
 /** What every person who looks wants to know first: which outside system is away, since when, who waits, and what comes next. */

@@ -3,6 +3,7 @@
  */
 import type { ShownState } from "../domain/account.ts";
 import { SHOWN_STATE } from "./accounts.ts";
+import { listPauses, type PauseStatus } from "./pauses.ts";
 import type { Database } from "./pool.ts";
 import { listTargetStatus, type TargetStatus } from "./target-status.ts";
 
@@ -27,6 +28,8 @@ export interface Pulse {
   readonly orderViolations: number;
   /** The targets that are away, or still waited for. */
   readonly targets: readonly TargetStatus[];
+  /** What is paused as a whole. */
+  readonly pauses: readonly PauseStatus[];
 }
 
 /** More targets are not named. */
@@ -106,6 +109,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
     const recent = await client.query<{ waitMs: [number, number] | null; orderViolations: number }>(RECENTLY_SETTLED);
     const snapshot = await client.query<{ seconds: number }>(OLDEST_SNAPSHOT);
     const targets = await listTargetStatus(client, TARGETS_MAX);
+    const pauses = await listPauses(client);
     client.release();
     const sum = (of: "received" | "settled") => totals.rows.reduce((total, row) => total + row[of], 0);
     const waitMs = recent.rows[0]?.waitMs ?? null;
@@ -120,6 +124,7 @@ export async function readPulse(database: Database): Promise<Pulse> {
       waitMs: waitMs === null ? null : { p50: waitMs[0], p95: waitMs[1] },
       orderViolations: recent.rows[0]?.orderViolations ?? 0,
       targets,
+      pauses,
     };
   } catch (error) {
     client.release(error as Error);

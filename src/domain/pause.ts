@@ -26,9 +26,6 @@ export interface Pause extends Covered {
   readonly until: string | null;
 }
 
-/** The most pauses at a time: workers look at all of them before every event. */
-export const PAUSES_MAX = 100;
-
 /** Characters of a type or of a prefix. */
 export const PAUSE_VALUE_MAX = 255;
 

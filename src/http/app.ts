@@ -25,6 +25,7 @@ import { createMetricsRoute } from "./metrics.ts";
 import { createDescription } from "./openapi.ts";
 import { createOperationRoutes } from "./operations.ts";
 import { type Pages, type Reported, registerPages } from "./pages.ts";
+import { createPauseRoutes } from "./pauses.ts";
 import { respondWithProblem, toInturnError } from "./problem.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext, ApiEnvironment, Route } from "./route.ts";
@@ -71,6 +72,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     ...createAccountEventRoutes(options),
     ...createOperationRoutes(database, options.log),
     ...createTargetRoutes(database, options.log),
+    ...createPauseRoutes(database, options.log),
     ...createBulkOperationRoutes(database, options.log),
     ...createHealthRoutes(options.ingest),
     createMetricsRoute(options.exposeMetrics),

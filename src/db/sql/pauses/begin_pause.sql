@@ -15,6 +15,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+  -- Workers look at all of them before every event.
   pauses_max constant integer := 100;
   value_max constant integer := 255;
   list_version bigint := inturn.change_pauses();
