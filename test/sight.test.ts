@@ -131,7 +131,7 @@ test(
     assert.notEqual(next, first);
     assert.equal(await watch.latest(), next);
     assert.deepEqual(watch.history, [first, next]);
-    assert.equal(texts.length, 12);
+    assert.equal(texts.length, 14);
     watch.close();
     await running;
   }),
