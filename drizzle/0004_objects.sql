@@ -957,15 +957,12 @@ create or replace function inturn.release_paused(pause_id bigint, accounts_max i
 language sql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  with longest as materialized (
+  -- It never waits for a row, so their order can lead to no deadlock.
+  with held as materialized (
     select a.id from inturn.accounts as a
     where a.paused_by = pause_id and a.paused_at is not null
     order by a.paused_at
     limit accounts_max
-  ), held as materialized (
-    select a.id from inturn.accounts as a
-    where a.id = any (array(select l.id from longest as l)) and a.paused_by = pause_id and a.paused_at is not null
-    order by a.id
     for update skip locked
   ), freed as (
     update inturn.accounts as a set paused_at = null, paused_by = case when inturn.waits(a.state, null) then a.paused_by end
@@ -1013,11 +1010,14 @@ begin
     continue when allowed < 1;
     freed := inturn.release_paused(pause.id, allowed);
     released := released + freed;
-    update inturn.pauses as p set released_at = due_by + allowed / p.rate::double precision * interval '1 second' where p.id = pause.id;
-    -- Nobody rests any more: by themselves fewer events start now than may.
-    if freed < allowed and not inturn.has_due(pause) then
+    if freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
+      and not inturn.has_due(pause)
+    then
+      -- Nobody rests any more: by themselves fewer events start now than may.
       perform inturn.end_pause(pause.covers, pause.value, null, 'fewer events of it start than may', 'inturn');
+      continue;
     end if;
+    update inturn.pauses as p set released_at = due_by + freed / p.rate::double precision * interval '1 second' where p.id = pause.id;
   end loop;
   select a.paused_by into ended from inturn.accounts as a
   where a.paused_by is not null and a.paused_at is not null and not exists (select from inturn.pauses as p where p.id = a.paused_by)

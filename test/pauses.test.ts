@@ -192,6 +192,13 @@ test(
     );
     await endPause(db.database, { covers: "prefix", value: "a0", who });
     await system.hear();
+    // An append that has all of them locked is no sign that nobody rests.
+    const session = await db.database.connect();
+    await session.query("begin; select from inturn.accounts for update");
+    await db.query("update inturn.pauses set released_at = clock_timestamp() - interval '1 second'");
+    assert.deepEqual([await tendPauses(db.database), (await listPauses(db.database)).length], [0, 1]);
+    await session.query("rollback");
+    session.release();
     for (let i = 0; (await listPauses(db.database)).length > 0; i += 1) {
       assert.ok(i < 20, "it ends");
       await letPass(1_000);

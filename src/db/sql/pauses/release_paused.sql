@@ -4,15 +4,12 @@ create or replace function inturn.release_paused(pause_id bigint, accounts_max i
 language sql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  with longest as materialized (
+  -- It never waits for a row, so their order can lead to no deadlock.
+  with held as materialized (
     select a.id from inturn.accounts as a
     where a.paused_by = pause_id and a.paused_at is not null
     order by a.paused_at
     limit accounts_max
-  ), held as materialized (
-    select a.id from inturn.accounts as a
-    where a.id = any (array(select l.id from longest as l)) and a.paused_by = pause_id and a.paused_at is not null
-    order by a.id
     for update skip locked
   ), freed as (
     update inturn.accounts as a set paused_at = null, paused_by = case when inturn.waits(a.state, null) then a.paused_by end

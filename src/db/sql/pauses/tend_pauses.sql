@@ -31,11 +31,14 @@ begin
     continue when allowed < 1;
     freed := inturn.release_paused(pause.id, allowed);
     released := released + freed;
-    update inturn.pauses as p set released_at = due_by + allowed / p.rate::double precision * interval '1 second' where p.id = pause.id;
-    -- Nobody rests any more: by themselves fewer events start now than may.
-    if freed < allowed and not inturn.has_due(pause) then
+    if freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
+      and not inturn.has_due(pause)
+    then
+      -- Nobody rests any more: by themselves fewer events start now than may.
       perform inturn.end_pause(pause.covers, pause.value, null, 'fewer events of it start than may', 'inturn');
+      continue;
     end if;
+    update inturn.pauses as p set released_at = due_by + freed / p.rate::double precision * interval '1 second' where p.id = pause.id;
   end loop;
   select a.paused_by into ended from inturn.accounts as a
   where a.paused_by is not null and a.paused_at is not null and not exists (select from inturn.pauses as p where p.id = a.paused_by)
