@@ -73,7 +73,7 @@ CREATE TABLE "inturn"."bulk_operations" (
 	"matched" bigint NOT NULL,
 	"tried" bigint DEFAULT 0 NOT NULL,
 	CONSTRAINT "bulk_operations_pk" PRIMARY KEY("id"),
-	CONSTRAINT "bulk_operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive'))
+	CONSTRAINT "bulk_operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive', 'replay'))
 );
 --> statement-breakpoint
 CREATE TABLE "inturn"."attempts" (

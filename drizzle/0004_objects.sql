@@ -660,6 +660,7 @@ begin
     when 'retry' then perform inturn.retry(item.account_id, operation.why, operation.who);
     when 'skip' then perform inturn.skip(item.account_id, operation.why, operation.who);
     when 'redrive' then perform inturn.redrive(item.account_id, item.seq, operation.force, operation.why, operation.who);
+    when 'replay' then perform inturn.replay(item.account_id, item.seq, operation.why, operation.who);
   end case;
   return 'done';
 exception
@@ -669,14 +670,49 @@ exception
   when sqlstate 'IT003' then return 'account_idle';
   when sqlstate 'IT004' then return 'event_not_dead';
   when sqlstate 'IT005' then return 'event_overtaken';
+  when sqlstate 'IT006' then return 'event_not_settled';
+  when sqlstate 'IT007' then return 'replay_too_large';
   when sqlstate 'IT012' then return 'account_covered';
 end
 $$;
 --> statement-breakpoint
+-- operations/first_settled_since.sql
+
+-- The first event of an account that was settled at this time or later and is still kept; null when there is none. Events are settled in
+-- the order of their seqs, so a few look-ups find it among a million.
+create or replace function inturn.first_settled_since(account inturn.accounts, since timestamptz) returns bigint
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  low bigint := account.pruned_seq + 1;
+  high bigint := account.processed_seq + 1;
+  middle bigint := account.processed_seq;
+begin
+  while low < high loop
+    if (select e.processed_at >= since from inturn.events as e where e.account_id = account.id and e.seq = middle) then
+      high := middle;
+    else
+      low := middle + 1;
+    end if;
+    middle := (low + high) / 2;
+  end loop;
+  return nullif(low, account.processed_seq + 1);
+end
+$$;
+--> statement-breakpoint
+-- operations/is_of_type.sql
+
+-- Whether a type is the wanted one; with `*` at the end of that, whether it begins with it. Without a wanted one every type is.
+create or replace function inturn.is_of_type(type text, wanted text) returns boolean
+language sql immutable parallel safe
+return wanted is null or coalesce(type = wanted or right(wanted, 1) = '*' and starts_with(type, left(wanted, -1)), false);
+--> statement-breakpoint
 -- operations/matching_accounts.sql
 
--- Which accounts an operation is for, and with which head; of `redrive` which dead letters. `filter` may have `states`, `prefix`,
--- `type`, `error`, `blockedBefore` and `limit`. A verb matches only accounts that it can do something for. It reads all accounts once.
+-- Which accounts an operation is for, and with which head; of `redrive` which dead letters; of `replay` from which
+-- event on. `filter` may have `states`, `prefix`, `type`, `error`, `blockedBefore` and `limit`; of `replay` `settledSince`, which it needs,
+-- `states`, `prefix`, `type` and `limit`. A verb matches only accounts that it can do something for. It reads all accounts once.
 create or replace function inturn.matching_accounts(verb text, filter json)
 returns table (account_id text, seq bigint)
 language sql stable security definer
@@ -688,13 +724,14 @@ as $$
       filter ->> 'type' as type,
       lower(filter ->> 'error') as error,
       (filter ->> 'blockedBefore')::timestamptz as blocked_before,
+      (filter ->> 'settledSince')::timestamptz as settled_since,
       (filter ->> 'limit')::bigint as most
   ), heads as (
     select a.id as account_id, a.processed_seq + 1 as seq, a.head_error as error, a.state_since as since, e.type
     from wanted as w
     cross join inturn.accounts as a
     left join inturn.events as e on w.type is not null and e.account_id = a.id and e.seq = a.processed_seq + 1
-    where verb <> 'redrive'
+    where verb in ('pause', 'resume', 'retry', 'skip')
       and case verb
         when 'pause' then a.paused_at is null
         when 'resume' then a.paused_at is not null
@@ -702,18 +739,31 @@ as $$
         else a.state in ('blocked', 'retrying', 'waiting', 'scheduled')
       end
       and (cardinality(w.states) = 0
-        or case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end = any (w.states))
+        or inturn.shown_state(a.state, a.paused_at) = any (w.states))
   ), dead as (
     select e.account_id, e.seq, e.error, e.processed_at as since, e.type
     from inturn.accounts as a
     join inturn.events as e on e.account_id = a.id and e.outcome = 'dead'
     where verb = 'redrive' and a.dead > 0
+  ), settled as (
+    select a.id as account_id, e.seq, null as error, null::timestamptz as since, e.type
+    from wanted as w
+    cross join inturn.accounts as a
+    cross join lateral (
+      select e.seq, e.type from inturn.events as e
+      where e.account_id = a.id and e.seq between inturn.first_settled_since(a, w.settled_since) and a.processed_seq
+        and inturn.is_of_type(e.type, w.type)
+      order by e.seq limit 1
+    ) as e
+    where verb = 'replay' and a.processed_seq > a.pruned_seq
+      and (cardinality(w.states) = 0 or inturn.shown_state(a.state, a.paused_at) = any (w.states))
+      and starts_with(a.id, w.prefix)
   )
   select m.account_id, m.seq
-  from (select * from heads union all select * from dead) as m
+  from (select * from heads union all select * from dead union all select * from settled) as m
   cross join wanted as w
   where starts_with(m.account_id, w.prefix)
-    and (w.type is null or m.type = w.type or right(w.type, 1) = '*' and starts_with(m.type, left(w.type, -1)))
+    and inturn.is_of_type(m.type, w.type)
     and (w.error is null or position(w.error in lower(m.error)) > 0)
     and (w.blocked_before is null or m.since < w.blocked_before)
   order by m.account_id collate "C", m.seq
@@ -743,6 +793,11 @@ declare
   operation_id bigint;
   items bigint;
 begin
+  if (verb = 'replay') <> (filter ->> 'settledSince' is not null) then
+    raise exception using errcode = 'IT009', message = 'replay needs settledSince, and no other verb takes it';
+  elsif verb = 'replay' and (filter ->> 'error' is not null or filter ->> 'blockedBefore' is not null) then
+    raise exception using errcode = 'IT009', message = 'replay takes neither error nor blockedBefore';
+  end if;
   if dry_run then
     return query select null::bigint, count(*) from inturn.matching_accounts(verb, filter);
     return;
@@ -767,6 +822,13 @@ begin
   return query select operation_id, items;
 end
 $$;
+--> statement-breakpoint
+-- operations/shown_state.sql
+
+-- What the views call the state of an account.
+create or replace function inturn.shown_state(state text, paused_at timestamptz) returns text
+language sql immutable parallel safe
+return case when paused_at is not null and state <> 'running' then 'paused' else state end;
 --> statement-breakpoint
 -- operations/wake_operation.sql
 
@@ -934,7 +996,7 @@ as $$
   select case pause.covers
     when 'all' then true
     when 'prefix' then starts_with(account_id, pause.value)
-    else coalesce(type = pause.value or right(pause.value, 1) = '*' and starts_with(type, left(pause.value, -1)), false)
+    else inturn.is_of_type(type, pause.value)
   end
 $$;
 --> statement-breakpoint

@@ -62,6 +62,60 @@ const states = async (db: TestDatabase) =>
   );
 
 test(
+  "replay is for many accounts what was settled since a time, or from the first event of a type since then on",
+  withDatabase(async (db) => {
+    await db.query(`
+      insert into inturn.accounts (id, last_seq, processed_seq, pruned_seq, state)
+      values ('a', 9, 9, 0, 'idle'), ('b', 9, 7, 3, 'scheduled'), ('c', 2, 2, 0, 'idle'), ('d', 2, 0, 0, 'scheduled')`);
+    await db.query(`
+      insert into inturn.events (account_id, seq, type, data, received_at, processed_at, outcome)
+      select a.id, seq, case when seq % 4 = 0 then 'pay.made' else 'mail.sent' end, '{}', now(),
+        case when seq <= a.processed_seq then timestamptz '2026-01-01Z' + seq * interval '1 hour' end,
+        case when seq <= a.processed_seq then 'processed' end
+      from inturn.accounts as a, generate_series(a.pruned_seq + 1, a.last_seq) as seq`);
+    const from = async (where: OperationFilter) =>
+      (
+        await db.query<{ id: string; seq: number }>(
+          "select m.account_id as id, m.seq from inturn.matching_accounts('replay', $1) as m",
+          [JSON.stringify(where)],
+        )
+      )
+        .map(({ id, seq }) => `${id}/${seq}`)
+        .join(" ");
+    const at = (hour: number) => `2026-01-01T0${hour}:00:00Z`;
+    assert.equal(await from({ settledSince: at(0) }), "a/1 b/4 c/1", "what is no longer kept is not replayed");
+    for (let hour = 3; hour <= 7; hour += 1) {
+      assert.equal(await from({ settledSince: at(hour) }), `a/${hour} b/${Math.max(4, hour)}`);
+    }
+    assert.equal(await from({ settledSince: at(9) }), "a/9");
+    assert.equal(await from({ settledSince: "2026-01-01T09:00:01Z" }), "");
+    assert.equal(await from({ settledSince: at(2), type: "pay.*" }), "a/4 b/4");
+    assert.equal(await from({ settledSince: at(5), type: "pay.made", states: ["idle"] }), "a/8");
+    assert.equal(await from({ settledSince: at(0), prefix: "b", limit: 1 }), "b/4");
+    const { id, matched } = await begin(db, "replay", { settledSince: at(5), type: "mail.sent" });
+    assert.equal(matched, 2);
+    await db.query("update inturn.accounts set processed_seq = 3 where id = 'b'");
+    await carryOnOperation(db.database, id);
+    const after = await findOperation(db.database, id);
+    assert.deepEqual([after?.state, after?.done, after?.leftOut], ["done", 1, { event_not_settled: 1 }]);
+    const pending = await db.query(
+      "select seq from inturn.events where account_id = 'a' and outcome is null order by seq",
+    );
+    assert.deepEqual(
+      pending.map(({ seq }) => seq),
+      [5, 6, 7, 8, 9],
+    );
+    for (const [verb, where] of [
+      ["replay", {}],
+      ["retry", { settledSince: at(1) }],
+      ["replay", { settledSince: at(1), error: "x" }],
+    ] as const) {
+      await assert.rejects(begin(db, verb, where), { code: "operation_invalid" });
+    }
+  }),
+);
+
+test(
   "a verb matches the accounts that it can do something for, and every filter narrows them",
   withDatabase(async (db) => {
     await fill(db);

@@ -1,5 +1,5 @@
 /**
- * What an operator does to many accounts at once: the filters of `retry`, `skip`, `pause`, `resume` and `redrive`.
+ * What an operator does to many accounts at once: which accounts a verb is for.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
@@ -36,6 +36,7 @@ export interface BulkFlags {
   readonly type?: string;
   readonly error?: string;
   readonly blockedBefore?: string;
+  readonly settledSince?: string;
   readonly limit?: number;
   readonly rate?: number;
   readonly dryRun?: boolean;
@@ -87,8 +88,8 @@ export function addBulkOptions(command: Command, verb: BulkVerb): Command {
 
 /** What the flags ask for; undefined when they choose no accounts. */
 export function filterOf(flags: BulkFlags): OperationFilter | undefined {
-  const { all, state: states, prefix, type, error, blockedBefore, limit } = flags;
-  const filter = { states, prefix, type, error, blockedBefore, limit };
+  const { all, state: states, prefix, type, error, blockedBefore, settledSince, limit } = flags;
+  const filter = { states, prefix, type, error, blockedBefore, settledSince, limit };
   return all === true || Object.values(filter).some((value) => value !== undefined) ? filter : undefined;
 }
 

@@ -32,6 +32,9 @@ export function createOperatorCommand(verb: Verb): Command {
     );
     command.option("--list", "list what is paused as a whole");
   }
+  if (verb === "replay") {
+    command.option("--settled-since <time>", "from the first event on that was settled then or later", parseTime);
+  }
   if (verb === "redrive") command.option("--force", "append a copy at the end if later events were started");
   const takesSeq = verb === "redrive" || verb === "replay";
   if (takesSeq) {

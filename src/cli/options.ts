@@ -1,5 +1,6 @@
 import { userInfo } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { isTime } from "../domain/duration.ts";
 import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 
 /** An option that takes a whole number within limits. */
@@ -73,6 +74,6 @@ export function parseFromOne(text: string): number {
 
 /** A time with its zone. */
 export function parseTime(text: string): string {
-  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  if (isTime(text)) return text;
   throw new InvalidArgumentError("It takes a time with its zone, such as 2026-05-01T18:00:00Z.");
 }

@@ -12,6 +12,7 @@ import {
 } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import type { ShownState } from "../domain/account.ts";
+import { isTime } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { BULK_VERBS, type BulkVerb, type OperationFilter } from "../domain/operation.ts";
 import type { Log } from "../log/log.ts";
@@ -74,6 +75,7 @@ export function bulkForm(c: PageContext, shown: { states: readonly ShownState[];
 <input name="prefix" value="${shown.prefix}" maxlength="${ID_LENGTH_MAX}" placeholder="Id begins with…" aria-label="Id begins with">
 <input name="type" maxlength="${TEXT_LENGTH_MAX}" placeholder="Type, such as payment.*" aria-label="Type of the head">
 <input name="error" maxlength="${TEXT_LENGTH_MAX}" placeholder="Part of the error" aria-label="Part of the error">
+<input name="settledSince" maxlength="40" placeholder="Replay: settled since 2026-05-01T18:00Z" aria-label="Replay what was settled since">
 <input name="why" maxlength="${TEXT_LENGTH_MAX}" placeholder="Why? It is kept in the record" aria-label="Why">
 <button>Count them</button> <a href="${base}/operations">Operations</a>
 </form></details>`;
@@ -93,17 +95,28 @@ function readForm(form: URLSearchParams): Asked {
   const state = SHOWN_STATES.find((known) => known === named);
   if (named !== undefined && state === undefined)
     throw operationInvalid("state", `must be one of ${SHOWN_STATES.join(", ")}`);
+  const settledSince = text("settledSince");
+  if (settledSince !== undefined && !isTime(settledSince))
+    throw operationInvalid("settledSince", "must be a time with its zone, such as 2026-05-01T18:00:00Z");
   const states = state === undefined ? undefined : [state];
   return {
     verb,
-    where: { states, prefix: text("prefix"), type: text("type"), error: text("error") },
+    where: { states, prefix: text("prefix"), type: text("type"), error: text("error"), settledSince },
     why: text("why"),
   };
 }
 
 function confirmation(c: PageContext, { verb, where, why, matched }: Asked & { matched: number }): Markup {
   const base = c.get("basePath");
-  const fields = { verb, state: where.states?.[0], prefix: where.prefix, type: where.type, error: where.error, why };
+  const fields = {
+    verb,
+    state: where.states?.[0],
+    prefix: where.prefix,
+    type: where.type,
+    error: where.error,
+    settledSince: where.settledSince,
+    why,
+  };
   const hidden = Object.entries(fields).map(([name, value]) =>
     value === undefined ? html`` : html`<input type="hidden" name="${name}" value="${value}">`,
   );
@@ -115,13 +128,14 @@ ${matched === 0 ? html`<a class="button" href="${base}/accounts">Back</a>` : act
 }
 
 /** What an operation was asked for, in words. */
-function filterText({ states, prefix, type, error, blockedBefore, limit }: OperationFilter): string {
+function filterText({ states, prefix, type, error, blockedBefore, settledSince, limit }: OperationFilter): string {
   const parts = [
     states === undefined ? "" : `in the state ${states.join(" or ")}`,
     prefix === undefined ? "" : `whose id begins with ${prefix}`,
-    type === undefined ? "" : `with a head of the type ${type}`,
+    type === undefined ? "" : `with an event of the type ${type}`,
     error === undefined ? "" : `with ${error} in the error`,
     blockedBefore === undefined ? "" : `in that state since before ${blockedBefore}`,
+    settledSince === undefined ? "" : `from what was settled since ${settledSince}`,
     limit === undefined ? "" : `at most ${count(limit)}`,
   ].filter((part) => part !== "");
   return parts.length === 0 ? "All accounts" : `Accounts ${parts.join(", ")}`;

@@ -30,7 +30,7 @@ export interface BegunOperation {
 /**
  * Begins an operation on all accounts that match now.
  *
- * @throws InturnError `operation_too_large`; then nothing was begun
+ * @throws InturnError `operation_too_large`, `operation_invalid`; then nothing was begun
  */
 export async function beginOperation(database: Database, operation: BulkOperation): Promise<BegunOperation> {
   const { verb, where, who, why = null, rate = null, force = false, dryRun = false } = operation;

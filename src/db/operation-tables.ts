@@ -41,7 +41,7 @@ export const bulkOperationItems = inturn.table(
   {
     operationId: bigint("operation_id", { mode: "number" }).notNull(),
     accountId: byteOrderedText("account_id").notNull(),
-    // The head that matched, or the dead letter.
+    // The head that matched, the dead letter, or the first event to be handled again.
     seq: bigint("seq", { mode: "number" }).notNull(),
     // Null until it is looked at; then `done`, or the code of what kept it from being done.
     outcome: text("outcome"),

@@ -57,6 +57,10 @@ const whereSchema = z
       .datetime({ offset: true })
       .optional()
       .openapi({ description: "Only those in their state since before this time." }),
+    settledSince: z.iso
+      .datetime({ offset: true })
+      .optional()
+      .openapi({ description: "`replay`: from the first event on that was settled then or later." }),
     limit: z.int().min(1).max(OPERATION_ACCOUNTS_MAX).optional(),
   })
   .openapi("OperationFilter");

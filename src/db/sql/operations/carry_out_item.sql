@@ -19,6 +19,7 @@ begin
     when 'retry' then perform inturn.retry(item.account_id, operation.why, operation.who);
     when 'skip' then perform inturn.skip(item.account_id, operation.why, operation.who);
     when 'redrive' then perform inturn.redrive(item.account_id, item.seq, operation.force, operation.why, operation.who);
+    when 'replay' then perform inturn.replay(item.account_id, item.seq, operation.why, operation.who);
   end case;
   return 'done';
 exception
@@ -28,6 +29,8 @@ exception
   when sqlstate 'IT003' then return 'account_idle';
   when sqlstate 'IT004' then return 'event_not_dead';
   when sqlstate 'IT005' then return 'event_overtaken';
+  when sqlstate 'IT006' then return 'event_not_settled';
+  when sqlstate 'IT007' then return 'replay_too_large';
   when sqlstate 'IT012' then return 'account_covered';
 end
 $$;

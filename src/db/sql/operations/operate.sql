@@ -19,6 +19,11 @@ declare
   operation_id bigint;
   items bigint;
 begin
+  if (verb = 'replay') <> (filter ->> 'settledSince' is not null) then
+    raise exception using errcode = 'IT009', message = 'replay needs settledSince, and no other verb takes it';
+  elsif verb = 'replay' and (filter ->> 'error' is not null or filter ->> 'blockedBefore' is not null) then
+    raise exception using errcode = 'IT009', message = 'replay takes neither error nor blockedBefore';
+  end if;
   if dry_run then
     return query select null::bigint, count(*) from inturn.matching_accounts(verb, filter);
     return;

@@ -6,6 +6,6 @@ as $$
   select case pause.covers
     when 'all' then true
     when 'prefix' then starts_with(account_id, pause.value)
-    else coalesce(type = pause.value or right(pause.value, 1) = '*' and starts_with(type, left(pause.value, -1)), false)
+    else inturn.is_of_type(type, pause.value)
   end
 $$;
