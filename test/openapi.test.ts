@@ -123,6 +123,7 @@ test(
       ["listAccounts", { state: "scheduled,idle", search: "a", sort: "pending", limit: 10 }],
       ["getAccount", { id: "a" }],
       ["listEvents", { id: "a", after: 1, limit: 1 }],
+      ["findEvents", { id: "i1", type: "t", search: "a", receivedFrom: "2026-01-01T00:00:00Z", limit: 5 }],
       ["getEvent", { id: "a", seq: 1, wait: 0 }],
       ["listAttempts", { id: "a", seq: 1 }],
       ["pause", { id: "a" }, { who: "kim", why: "to see" }],

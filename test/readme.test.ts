@@ -123,7 +123,8 @@ test(
     assert.match(stdout, /"seq":2,.*"data":2\}/);
     const sending = await run(blocks("sh", await readFile("docs/sending.md", "utf8"))[0] ?? "");
     assert.equal(sending.match(/"seq":\d+,"duplicate":false/g)?.length, 6, sending);
-    const [stuck, waiting] = blocks("sh", await readFile("docs/reading.md", "utf8"));
+    const [stuck, finding, waiting] = blocks("sh", await readFile("docs/reading.md", "utf8"));
+    assert.match(await run(finding ?? ""), /"accountId":"a1","seq":1,"eventId":"evt-1".*"events":\[\],"looked"/);
     assert.match(await run(stuck ?? ""), /^\{"accounts":\[\],"next":null\}$/);
     assert.match(
       await run((waiting ?? "").replace("wait=30", "wait=1")),

@@ -71,6 +71,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./accounts.ts")).createAccountsCommand(),
   },
   {
+    name: "events",
+    description: "find events by id, type, error, state or time",
+    load: async () => (await import("./events.ts")).createEventsCommand(),
+  },
+  {
     name: "prune",
     description: "delete events that were settled long ago, and forget their ids; dead letters stay",
     load: async () => (await import("./prune.ts")).createPruneCommand(),

@@ -11,6 +11,7 @@ import { assetPages } from "./assets.ts";
 import { createDeadLettersPage } from "./dead-letters.ts";
 import { createDownloads } from "./downloads.ts";
 import { showError } from "./error-page.ts";
+import { createEventsPage } from "./events.ts";
 import { createLanesPages } from "./lanes.ts";
 import { LiveOverview } from "./live.ts";
 import { createOperationPages } from "./operations.ts";
@@ -50,6 +51,7 @@ export function createDashboard(options: DashboardOptions): Dashboard {
       createDataPage(database, options.answers),
       ...createVerbPages(database, log),
       ...createOperationPages(database, log),
+      createEventsPage(database),
       ...createLanesPages(database),
       createDeadLettersPage(database),
       createWorkersPage(database),

@@ -13,6 +13,7 @@ export type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 const MENU = [
   ["/", "Overview"],
   ["/accounts", "Accounts"],
+  ["/events", "Events"],
   ["/lanes", "Lanes"],
   ["/dead-letters", "Dead letters"],
   ["/workers", "Workers"],

@@ -2,6 +2,7 @@
  * Reading an account's events page by page. A page is chosen on the table, by an index; what stands on it is what the public view
  * shows. `lateral` with `offset 0` asks the view for one row at a time: joined, all of it might be made for each page.
  */
+import type { EventState } from "../domain/event.ts";
 import { BYTES } from "./events.ts";
 import type { Database } from "./pool.ts";
 
@@ -24,7 +25,7 @@ export interface EventResult {
   readonly startedAt: string | null;
   readonly processedAt: string | null;
   readonly attempts: number;
-  readonly state: "pending" | "processing" | "retrying" | "processed" | "dead" | "skipped";
+  readonly state: EventState;
   readonly waitMs: number | null;
   readonly durationMs: number | null;
   /** Why it was set aside or skipped. */

@@ -48,3 +48,9 @@ export interface StoredEvent {
   readonly occurredAt: Date | null;
   readonly receivedAt: Date;
 }
+
+/** The states of an event, as the views show them. */
+export const EVENT_STATES = ["pending", "processing", "retrying", "processed", "dead", "skipped"] as const;
+
+/** One of {@link EVENT_STATES}. */
+export type EventState = (typeof EVENT_STATES)[number];

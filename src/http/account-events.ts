@@ -6,6 +6,7 @@ import { type FailedAttempt, listFailedAttempts } from "../db/attempts.ts";
 import { type EventResult, findEvent, findPage, readPage } from "../db/event-pages.ts";
 import type { Database } from "../db/pool.ts";
 import { ATTEMPT_OUTCOMES } from "../domain/attempt.ts";
+import { EVENT_STATES } from "../domain/event.ts";
 import type { AnswerBudget } from "../engine/answers.ts";
 import type { Waiting } from "../engine/waiting.ts";
 import { InturnError } from "../errors/error.ts";
@@ -48,7 +49,7 @@ const eventSchema = z
     startedAt: timeSchema.nullable(),
     processedAt: timeSchema.nullable().openapi({ description: "When it was settled." }),
     attempts: z.int(),
-    state: z.enum(["pending", "processing", "retrying", "processed", "dead", "skipped"]),
+    state: z.enum(EVENT_STATES),
     waitMs: z.number().nullable().openapi({ description: "From its arrival to the start of its handler." }),
     durationMs: z.number().nullable().openapi({ description: "The handler's own time." }),
     error: z.string().nullable().openapi({ description: "Why it was set aside or skipped." }),

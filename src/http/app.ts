@@ -20,6 +20,7 @@ import { createBulkOperationRoutes } from "./bulk-operations.ts";
 import { createDocsPages } from "./docs.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
+import { createFindEventsRoute } from "./find-events.ts";
 import { createHealthRoutes } from "./health.ts";
 import { createMetricsRoute } from "./metrics.ts";
 import { createDescription } from "./openapi.ts";
@@ -70,6 +71,7 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     }),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
+    createFindEventsRoute(database),
     ...createOperationRoutes(database, options.log),
     ...createTargetRoutes(database, options.log),
     ...createPauseRoutes(database, options.log),

@@ -10,12 +10,7 @@ select
   e.started_at,
   e.processed_at,
   case when head.is_head then a.head_attempts else e.attempts end as attempts,
-  case
-    when e.outcome is not null then e.outcome
-    when head.is_head and a.state = 'running' then 'processing'
-    when head.is_head and a.state = 'retrying' then 'retrying'
-    else 'pending'
-  end as state,
+  inturn.event_state(e.outcome, head.is_head, a.state) as state,
   (extract(epoch from e.started_at - e.received_at) * 1000)::double precision as wait_ms,
   e.duration_ms
 from inturn.events as e
