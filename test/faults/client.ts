@@ -34,6 +34,7 @@ export interface Behaviour {
   readonly failures?: number;
   readonly act?:
     | "throw"
+    | "give-up"
     | "throw-null"
     | "reject-undefined"
     | "huge-error"

@@ -6,7 +6,7 @@ import { appendFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HandlerContext, HandlerEvent } from "../../src/engine/handler.ts";
-import { TargetAwayError } from "../../src/errors/retry.ts";
+import { DoNotRetryError, TargetAwayError } from "../../src/errors/retry.ts";
 import type { Behaviour } from "./client.ts";
 import { monotonicMs } from "./clock.ts";
 import { misuse, RAISE_COUNTER } from "./misuse.ts";
@@ -79,6 +79,8 @@ async function misbehave(
   switch (act) {
     case "throw":
       throw new Error("it fails as told");
+    case "give-up":
+      throw new DoNotRetryError("it fails as told, for good");
     case "throw-null":
       // oxlint-disable-next-line typescript/only-throw-error
       throw null;

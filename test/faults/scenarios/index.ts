@@ -15,6 +15,7 @@ import { badHandlers, misusedClients, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
 import { mixture } from "./mixture.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
+import { killedOperation, pausedRestart } from "./operators.ts";
 import { powerCut } from "./power.ts";
 import {
   blockedLoop,
@@ -46,6 +47,7 @@ export const SCENARIOS: readonly Scenario[] = [
   herd,
   immediateStop,
   killAtPoints,
+  killedOperation,
   killTransactions,
   killWorkers,
   linkDown,
@@ -57,6 +59,7 @@ export const SCENARIOS: readonly Scenario[] = [
   mixture,
   noConnections,
   outOfMemory,
+  pausedRestart,
   powerCut,
   restartLoop,
   rollingRestart,
