@@ -13,7 +13,7 @@ const LAYERS = [
   ["config", "log", "trace", "metrics", "embedded"],
   ["db"],
   ["engine"],
-  ["worker", "http", "dashboard", "client"],
+  ["worker", "push", "http", "dashboard", "client"],
   ["service"],
   ["demo"],
   ["cli", "index.ts"],

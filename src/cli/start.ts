@@ -1,11 +1,19 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
+import { requireHandlerOf } from "../service/compose-handler.ts";
 import { useDatabase } from "../service/database.ts";
 import { type Fleet, startFleet } from "../service/fleet.ts";
-import { requireHandler } from "../worker/handler-module.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
 import { listenForStop, untilAborted } from "./stop.ts";
+
+interface StartFlags {
+  readonly workers: number;
+  readonly host?: string;
+  readonly port?: number;
+  readonly handler?: string;
+  readonly push?: string;
+}
 
 /** `start`: all in one. */
 export function createStartCommand(): Command {
@@ -16,9 +24,10 @@ export function createStartCommand(): Command {
       wholeNumberOption("--port <number>", "its port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
     )
     .option("--handler <path>", "the handler module, or `sleep` for the built-in one (INTURN_HANDLER)")
-    .action(async ({ workers, ...flags }: { workers: number; host?: string; port?: number; handler?: string }) => {
-      const settings = readSettings(process.env, flags);
-      requireHandler(settings.handler);
+    .option("--push <url>", "push events to this URL instead (INTURN_PUSH_URL)")
+    .action(async ({ workers, push: pushUrl, ...flags }: StartFlags) => {
+      const settings = readSettings(process.env, { ...flags, pushUrl });
+      requireHandlerOf(settings);
       let fleet: Fleet | undefined;
       // Told twice: so are the parts.
       const stop = listenForStop(async () => await fleet?.stop());

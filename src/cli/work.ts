@@ -12,6 +12,13 @@ import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
 /** Exit code of a worker that ended without having been told to. */
 const EXIT_UNASKED = 1;
 
+interface WorkFlags {
+  readonly concurrency?: number;
+  readonly handler?: string;
+  readonly handlerMs?: number;
+  readonly push?: string;
+}
+
 /** `work`: a worker process. */
 export function createWorkCommand(): Command {
   return new Command("work")
@@ -22,14 +29,15 @@ export function createWorkCommand(): Command {
       }),
     )
     .option("--handler <path>", "the handler module, or `sleep` for the built-in one (INTURN_HANDLER)")
+    .option("--push <url>", "push events to this URL instead (INTURN_PUSH_URL)")
     .addOption(
       wholeNumberOption("--handler-ms <ms>", "how long the built-in handler sleeps (INTURN_HANDLER_MS, 1000)", {
         least: 0,
         most: 3_600_000,
       }),
     )
-    .action(async (flags: { concurrency?: number; handler?: string; handlerMs?: number }) => {
-      const settings = readSettings(process.env, flags);
+    .action(async ({ push: pushUrl, ...flags }: WorkFlags) => {
+      const settings = readSettings(process.env, { ...flags, pushUrl });
       let worker: RunningWorker | undefined;
       const stop = listenForStop(async () => {
         await worker?.forceStop();

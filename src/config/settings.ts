@@ -6,11 +6,8 @@ import * as z from "zod";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
-
-function wholeNumber(least: number, most: number) {
-  const error = `must be a whole number from ${least} to ${most}`;
-  return z.coerce.number(error).int(error).min(least, error).max(most, error);
-}
+import { PUSH_SETTINGS } from "./push-settings.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 /**
  * Name, meaning and limits of every setting. Units stand last in the name.
@@ -65,6 +62,7 @@ const SETTINGS = {
     schema: z.string().min(1).optional(),
     description: "the path of the handler module; `sleep` is a built-in handler that only sleeps",
   },
+  ...PUSH_SETTINGS,
   handlerMs: {
     variable: "INTURN_HANDLER_MS",
     schema: wholeNumber(0, 3_600_000).default(1_000),

@@ -65,8 +65,8 @@ ${input("error", filter.error, "Part of the error")}
     (state) => html`<option ${state === filter.state ? html`selected` : ""}>${state}</option>`,
   )}</select>
 ${input("search", filter.prefix, "Account begins with…")}
-${input("receivedFrom", filter.receivedFrom, "Received from 2026-05-01T18:00Z")}
-${input("receivedTo", filter.receivedTo, "to 2026-05-01T19:00Z")}
+${input("receivedFrom", filter.receivedFrom, "From 2026-05-01T18:00Z")}
+${input("receivedTo", filter.receivedTo, "To 2026-05-01T19:00Z")}
 <button>Find</button>
 </form>`;
 }
@@ -85,16 +85,16 @@ function results(c: PageContext, filter: EventFilter, found: EventsFound): Marku
     { label: "Id" },
     { label: "Type" },
     { label: "State" },
+    { label: "Error" },
     { label: "Received" },
     { label: "Attempts", number: true },
     { label: "Took", number: true },
-    { label: "Error" },
   ];
   const rows = events.map(
     (event) => html`<tr>
 <td><a href="${accountPath(c, event.accountId)}?after=${event.seq - 1}">${event.accountId}</a></td><td class="number">${event.seq}</td>
-<td>${event.eventId ?? "–"}</td><td>${event.type ?? "–"}</td><td>${stateBadge(event.state)}</td><td>${event.receivedAt.slice(0, 19)}</td>
-<td class="number">${event.attempts}</td><td class="number">${formatDuration(event.durationMs)}</td><td class="long">${(event.error ?? "").slice(0, 300)}</td></tr>`,
+<td>${event.eventId ?? "–"}</td><td>${event.type ?? "–"}</td><td>${stateBadge(event.state)}</td><td class="long">${(event.error ?? "").slice(0, 300)}</td><td>${event.receivedAt.slice(0, 19)}</td>
+<td class="number">${event.attempts}</td><td class="number">${formatDuration(event.durationMs)}</td></tr>`,
   );
   return html`${table(columns, rows, "Events")}${rest}`;
 }

@@ -27,6 +27,8 @@ export interface RetryRule {
   readonly snoozeMsMax: number;
   /** The outside system that the handler needs for these events. */
   readonly target: string;
+  /** The URL that these events are pushed to, where they are. */
+  readonly push?: string;
 }
 
 /** The least and the most that each number of a rule may be. */

@@ -111,7 +111,17 @@ async function handle(
 function toHandlerEvent(event: StoredEvent): HandlerEvent {
   const { accountId, seq, id, type, occurredAt, receivedAt } = event;
   const metadata = event.metadata === null ? null : JSON.parse(event.metadata);
-  return { accountId, seq, id, type, data: JSON.parse(event.data), metadata, occurredAt, receivedAt };
+  return {
+    accountId,
+    seq,
+    id,
+    type,
+    data: JSON.parse(event.data),
+    dataText: event.data,
+    metadata,
+    occurredAt,
+    receivedAt,
+  };
 }
 
 /** What few handlers use is made when it is asked for. */

@@ -10,6 +10,8 @@ export interface HandlerEvent {
   readonly type: string | null;
   /** What the sender posted as `data`. */
   readonly data: unknown;
+  /** The same as it was sent, to the letter: JSON text. */
+  readonly dataText: string;
   /**
    * What came with the event beside its data: the attributes of a CloudEvent (`source`, `subject`, extensions), a webhook's
    * `source`, and the `traceparent` and `tracestate` of a sender who traces; else null.

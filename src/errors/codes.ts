@@ -107,6 +107,10 @@ export const ERRORS = {
   keys_needed: { status: null, says: "Others can reach this address, and there is no API key: create one." },
   key_not_found: { status: null, says: "There is no such key that could be revoked." },
   source_exists: { status: null, says: "There is a webhook source with this name already." },
+  push_refused: {
+    status: null,
+    says: "The URL that events are pushed to, or what its name resolves to, is not public, and no setting allows it.",
+  },
   handler_timed_out: { status: null, says: "The handler took longer than its time limit; the attempt has failed." },
   lease_lost: { status: null, says: "Another worker has the account now; nothing of this attempt is written." },
   transaction_repeated: { status: null, says: "The handler called `context.transaction` twice." },

@@ -1,11 +1,8 @@
-import type { Settings } from "../config/settings.ts";
-import { createRules, type RetryRule } from "../domain/failure.ts";
-import { DEFAULT_TARGET, TARGET_RULE } from "../domain/target.ts";
+import { TARGET_RULE } from "../domain/target.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
-import { type HandlerModule, loadHandler, requireHandler, SLEEP } from "../worker/handler-module.ts";
 import type { PresetOptions } from "../worker/preset.ts";
-import { createSleepHandler } from "../worker/sleep.ts";
 import { Worker } from "../worker/worker.ts";
+import { composeHandler } from "./compose-handler.ts";
 import type { Listening } from "./listening.ts";
 import type { WorkOptions } from "./work-options.ts";
 import { startWorkerListener } from "./worker-listener.ts";
@@ -18,10 +15,8 @@ export interface ComposedWorker extends PresetOptions {
 /** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log } = options;
-  const handlerName = requireHandler(settings.handler);
-  const { handler, eventTypes, targets } = await readHandler(handlerName, settings.handlerMs, options.signal);
+  const { handler, handlerName, ruleOf, targets } = await composeHandler(settings, options.signal);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
-  const ruleOf = createRules(ruleOfDeployment(settings), eventTypes);
   const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
   const metrics = new WorkerMetrics({ hasProcess: true });
   const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
@@ -34,15 +29,4 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
   const listening = { ...options, exposeMetrics, isReady: () => worker.isReady };
   const listener = port === undefined ? undefined : await startWorkerListener({ ...listening, port });
   return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
-}
-
-async function readHandler(name: string, handlerMs: number, signal: AbortSignal | undefined): Promise<HandlerModule> {
-  if (name !== SLEEP) return await loadHandler(name, { signal });
-  return { handler: createSleepHandler(handlerMs), eventTypes: {}, targets: {} };
-}
-
-function ruleOfDeployment(settings: Settings): RetryRule {
-  const { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs, snoozeMsMax } = settings;
-  const limits = { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs, snoozeMsMax };
-  return { ...limits, target: DEFAULT_TARGET };
 }

@@ -15,6 +15,7 @@ export const PAGES: Readonly<Record<string, string>> = {
   overview: "/",
   accounts: "/accounts",
   account: "/accounts/poisoned",
+  events: "/events?search=poisoned",
   lanes: "/lanes?lanes=50&seconds=0",
   "dead-letters": "/dead-letters",
   workers: "/workers",
