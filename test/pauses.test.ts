@@ -192,6 +192,15 @@ test(
     );
     await endPause(db.database, { covers: "prefix", value: "a0", who });
     await system.hear();
+    // Nor does the same one, when it is begun anew after it has let some go on.
+    await db.query("update inturn.pauses set released_at = clock_timestamp() - interval '1 second'");
+    assert.equal(await tendPauses(db.database), 10);
+    await insertPause(db.database, { ...everything, who });
+    await system.hear();
+    await system.turn(...accounts);
+    assert.deepEqual(system.taken(), []);
+    await endPause(db.database, { ...everything, rate: 10, who });
+    await system.hear();
     // An append that has all of them locked is no sign that nobody rests.
     const session = await db.database.connect();
     await session.query("begin; select from inturn.accounts for update");

@@ -12,6 +12,9 @@ const LOOK_MS = 100;
 /** Who had not heard of the end of a pause yet may have let an account rest after it: it is looked for this often. */
 const FORGOTTEN_MS = 5_000;
 
+/** How late a pause may end whose time is over. */
+const UNTIL_MS = 1_000;
+
 /** For this long after a change of the list each look asks the database. */
 const CHANGED_MS = 3_000;
 
@@ -41,25 +44,28 @@ export class PauseWatch {
   /**
    * The pause because of which an event may not start; undefined when it may.
    *
-   * @param releasedBy the pause that has let the account go on for this event
+   * @param releasedBy the pause that has let the account go on for this event; begun anew since, it covers the event again
    */
   covering(accountId: string, type: string | null, releasedBy: number | null): Pause | undefined {
     const pauses = this.#list?.pauses;
     if (pauses === undefined || pauses.length === 0) return undefined;
-    return pauses.find((pause) => pause.id !== releasedBy && covers(pause, accountId, type));
+    const isReleased = ({ id, rate }: Pause) => id === releasedBy && rate !== null;
+    return pauses.find((pause) => covers(pause, accountId, type) && !isReleased(pause));
   }
 
   /** Does what the time has come for. Returns the ms to wait before the next look. */
   async tend(): Promise<number> {
-    const nowMs = performance.now();
-    const hasWork = this.#isBusy || nowMs - this.#changedMs < CHANGED_MS || this.#hasEnds();
-    if (!hasWork && nowMs - this.#tendedMs < FORGOTTEN_MS) return LOOK_MS;
+    if (performance.now() - this.#tendedMs < this.#restMs()) return LOOK_MS;
     this.#isBusy = (await tendPauses(this.#database)) > 0;
     this.#tendedMs = performance.now();
     return LOOK_MS;
   }
 
-  #hasEnds(): boolean {
-    return this.#list?.pauses.some(({ rate, until }) => rate !== null || until !== null) === true;
+  /** The time between two looks that ask the database. */
+  #restMs(): number {
+    const pauses = this.#list?.pauses ?? [];
+    if (this.#isBusy || performance.now() - this.#changedMs < CHANGED_MS) return 0;
+    if (pauses.some(({ rate }) => rate !== null)) return 0;
+    return pauses.some(({ until }) => until !== null) ? UNTIL_MS : FORGOTTEN_MS;
   }
 }
