@@ -100,6 +100,9 @@ ALTER TABLE "inturn"."accounts" ADD COLUMN "paused_by" bigint;--> statement-brea
 ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "covers" text;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nullif(current_setting('inturn.operation', true), '')::bigint;--> statement-breakpoint
+ALTER TABLE "inturn"."sources" ADD COLUMN "scheme" text DEFAULT 'standard' NOT NULL;--> statement-breakpoint
+ALTER TABLE "inturn"."sources" ADD COLUMN "id_pointer" text;--> statement-breakpoint
+ALTER TABLE "inturn"."sources" ADD COLUMN "type_pointer" text;--> statement-breakpoint
 ALTER TABLE "inturn"."workers" ADD COLUMN "pauses_version" bigint;--> statement-breakpoint
 ALTER TABLE "inturn"."bulk_operation_items" ADD CONSTRAINT "bulk_operation_items_operation" FOREIGN KEY ("operation_id") REFERENCES "inturn"."bulk_operations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "bulk_operation_items_open" ON "inturn"."bulk_operation_items" USING btree ("operation_id","account_id","seq") WHERE outcome is null;--> statement-breakpoint
@@ -109,4 +112,5 @@ CREATE INDEX "accounts_waiting" ON "inturn"."accounts" USING btree ("head_target
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_waiting_has_target" CHECK (state <> 'waiting' or head_target is not null);--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD CONSTRAINT "accounts_state_known" CHECK (state in ('idle', 'scheduled', 'running', 'retrying', 'blocked', 'waiting'));--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_of_one" CHECK (num_nonnulls(account_id, target, covers) = 1);--> statement-breakpoint
-ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive', 'replay', 'open', 'close'));
+ALTER TABLE "inturn"."operations" ADD CONSTRAINT "operations_verb_known" CHECK (verb in ('pause', 'resume', 'retry', 'skip', 'redrive', 'replay', 'open', 'close'));--> statement-breakpoint
+ALTER TABLE "inturn"."sources" ADD CONSTRAINT "sources_scheme_known" CHECK (scheme in ('standard', 'stripe', 'github', 'slack', 'shopify', 'telegram', 'hmac'));

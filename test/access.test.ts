@@ -430,7 +430,7 @@ test(
     assert.match((await run("sources", "create", "shop", "--account", "/x")).stderr, /source_exists/);
     const newer = (await run("sources", "rotate", "shop")).stdout.trim();
     assert.deepEqual(await db.query("select secrets from inturn.sources"), [{ secrets: [newer, secret] }]);
-    assert.match((await run("sources", "list")).stdout, /shop\s+\/data\/customer/);
+    assert.match((await run("sources", "list")).stdout, /shop\s+standard\s+\/data\/customer/);
     assert.equal((await run("sources", "remove", "shop")).code, 0);
   }),
 );

@@ -21,6 +21,7 @@ import {
 } from "drizzle-orm/pg-core";
 import { SCOPES } from "../domain/access.ts";
 import { ACCOUNT_STATES, OUTCOMES, VERBS } from "../domain/account.ts";
+import { SOURCE_SCHEMES } from "../domain/source.ts";
 import { TARGET_VERBS } from "../domain/target.ts";
 import { byteOrderedText, moment, oneOf } from "./columns.ts";
 import { inturn } from "./namespace.ts";
@@ -206,12 +207,18 @@ export const sources = inturn.table(
     name: text("name").notNull(),
     // The newest first; an older one stays valid while senders change over.
     secrets: text("secrets").array().notNull(),
-    // The JSON pointer to the account's id in a body.
+    // Whose way of signing it is.
+    scheme: text("scheme", { enum: SOURCE_SCHEMES }).notNull().default("standard"),
+    // Where the account's id is: JSON pointers or headers, one a line (see domain/source.ts).
     accountPointer: text("account_pointer").notNull(),
+    // Where the event's id and type are; null for where its scheme has them.
+    idPointer: text("id_pointer"),
+    typePointer: text("type_pointer"),
     createdAt: moment("created_at").notNull().default(sql`clock_timestamp()`),
   },
   (t) => [
     primaryKey({ name: "sources_pk", columns: [t.name] }),
+    check("sources_scheme_known", sql`scheme in (${oneOf(SOURCE_SCHEMES)})`),
     check("sources_have_secrets", sql`cardinality(secrets) between 1 and 2`),
   ],
 );

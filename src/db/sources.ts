@@ -1,37 +1,53 @@
+import type { SourceScheme } from "../domain/source.ts";
 import type { Database } from "./pool.ts";
 
 /** Where signed webhooks come from. */
 export interface Source {
   readonly name: string;
-  /** The JSON pointer to the account's id in a body. */
+  readonly scheme: SourceScheme;
+  /** Where the account's id is, as `Pointers` has it. */
   readonly accountPointer: string;
+  /** Where the event's id and type are; null for where its scheme has them. */
+  readonly idPointer: string | null;
+  readonly typePointer: string | null;
   readonly createdAt: Date;
 }
 
+const COLUMNS = `
+  name, scheme, account_pointer as "accountPointer", id_pointer as "idPointer", type_pointer as "typePointer", created_at as "createdAt"`;
+
+/** A source to be kept. */
+export interface NewSource {
+  readonly name: string;
+  readonly secret: string;
+  readonly accountPointer: string;
+  /** Standard Webhooks unless told. */
+  readonly scheme?: SourceScheme;
+  readonly idPointer?: string | undefined;
+  readonly typePointer?: string | undefined;
+}
+
 /** Keeps a new source; false when there is one of this name. */
-export async function insertSource(
-  database: Database,
-  source: { name: string; secret: string; accountPointer: string },
-): Promise<boolean> {
+export async function insertSource(database: Database, source: NewSource): Promise<boolean> {
+  const { name, secret, accountPointer, scheme = "standard", idPointer = null, typePointer = null } = source;
   const { rowCount } = await database.query(
-    "insert into inturn.sources (name, secrets, account_pointer) values ($1, array[$2], $3) on conflict do nothing",
-    [source.name, source.secret, source.accountPointer],
+    `insert into inturn.sources (name, scheme, secrets, account_pointer, id_pointer, type_pointer)
+     values ($1, $2, array[$3], $4, $5, $6) on conflict do nothing`,
+    [name, scheme, secret, accountPointer, idPointer, typePointer],
   );
   return rowCount === 1;
 }
 
 /** Every source, by name, without its secrets. */
 export async function listSources(database: Database): Promise<Source[]> {
-  const { rows } = await database.query<Source>(
-    `select name, account_pointer as "accountPointer", created_at as "createdAt" from inturn.sources order by name`,
-  );
+  const { rows } = await database.query<Source>(`select ${COLUMNS} from inturn.sources order by name`);
   return rows;
 }
 
 /** Every source with its secrets, the newest first, for checking signatures. */
 export async function readSources(database: Database): Promise<(Source & { secrets: string[] })[]> {
   const { rows } = await database.query<Source & { secrets: string[] }>(
-    `select name, account_pointer as "accountPointer", created_at as "createdAt", secrets from inturn.sources`,
+    `select ${COLUMNS}, secrets from inturn.sources`,
   );
   return rows;
 }

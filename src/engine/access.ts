@@ -5,7 +5,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readApiKeys } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
-import { readSources } from "../db/sources.ts";
+import { readSources, type Source } from "../db/sources.ts";
 import { type Caller, SCOPES } from "../domain/access.ts";
 
 /** What is known about keys and sources at a moment. */
@@ -14,8 +14,8 @@ export interface AccessBook {
   readonly isEmpty: boolean;
   /** The key's entry; undefined when it is unknown or revoked. Takes the same time either way. */
   callerOf(key: string): Caller | undefined;
-  /** The secrets and the account pointer of a source. */
-  sourceOf(name: string): { readonly secrets: readonly string[]; readonly accountPointer: string } | undefined;
+  /** A source, with its secrets. */
+  sourceOf(name: string): (Source & { readonly secrets: readonly string[] }) | undefined;
 }
 
 /** Gives the book; a promise only when what is known is too old. */

@@ -1,13 +1,13 @@
 /**
- * Signed webhooks, as Standard Webhooks has them: the body stays the sender's own, and a signature over its bytes says who
- * sent it.
+ * Signed webhooks: the body stays the sender's own, and a signature over its bytes says who sent it.
  */
 import { z } from "@hono/zod-openapi";
-import { Webhook } from "standardwebhooks";
+import type { Source } from "../db/sources.ts";
 import { EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX, type NewEvent } from "../domain/event.ts";
+import { POINTERS, type SourceScheme, valueAt } from "../domain/source.ts";
 import { type Access, createWebhookSecret } from "../engine/access.ts";
 import type { Appender } from "../engine/append.ts";
-import { type BodyBudget } from "../engine/body-budget.ts";
+import type { BodyBudget } from "../engine/body-budget.ts";
 import { InturnError } from "../errors/error.ts";
 import { networkOf } from "./address.ts";
 import { appendEvents } from "./append.ts";
@@ -24,6 +24,7 @@ import { appendedSchema } from "./events.ts";
 import { parseJson, sliceMember } from "./json-text.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import type { ApiContext, Route } from "./route.ts";
+import { type Headers, SIGNATURES } from "./signatures.ts";
 import { traceHeadersSchema } from "./trace.ts";
 
 /** What the route stands on. */
@@ -34,12 +35,6 @@ export interface WebhookOptions {
   readonly budget: BodyBudget;
 }
 
-const signatureHeadersSchema = z.object({
-  "webhook-id": z.string().openapi({ description: "The event's id." }),
-  "webhook-timestamp": z.string().openapi({ description: "Seconds since 1970; five minutes old at most." }),
-  "webhook-signature": z.string().openapi({ description: "`v1,` and the signature; several, separated by spaces." }),
-});
-
 /** Receiving signed webhooks. */
 export function createWebhookRoutes(options: WebhookOptions): Route[] {
   return [
@@ -49,10 +44,11 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         path: "/v1/sources/{source}",
         operationId: "receiveWebhook",
         summary: "Receive a signed webhook",
+        description: "Signed in the way of the source's scheme, over the bytes of the body.",
         tags: ["Events"],
         request: {
           params: z.object({ source: z.string() }),
-          headers: traceHeadersSchema.extend(signatureHeadersSchema.shape),
+          headers: traceHeadersSchema,
           body: {
             required: true,
             content: {
@@ -61,6 +57,10 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
           },
         },
         responses: {
+          200: {
+            description: "A sender's question whether there is somebody: nothing is stored.",
+            content: { "text/plain": { schema: z.string() } },
+          },
           202: { description: "Stored.", content: { "application/json": { schema: appendedSchema } } },
         },
       },
@@ -91,21 +91,25 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
   const { access, appender, budget, limits } = options;
   refuseEncoding(c);
   if (mediaTypeOf(c) !== "application/json") throw unsupportedType(c, ["application/json"]);
-  const name = c.req.param("source") ?? "";
+  const headers = c.req.header();
   // Before anything is read: hashing a large body costs more than looking at its headers.
-  if (!isWellSigned(c)) throw signatureInvalid();
+  if (!Object.values(SIGNATURES).some((signature) => signature.isPresent(headers))) throw signatureInvalid();
   // Whose body it is is known only when it is there.
   const memory = budget.of(networkOf(c));
   return await withBody(c, { bodyBytesMax: limits.bodyBytesMax, memory }, async (bytes) => {
     if (bytes.byteLength === 0) throw bodyMissing();
-    const book = await access();
-    const source = book.sourceOf(name);
-    const headers = c.req.header();
+    const source = (await access()).sourceOf(c.req.param("source") ?? "");
     // An unknown source and a wrong signature are answered alike, and take as long: names of sources are not to be found out.
-    const isSigned = (source?.secrets ?? [NOBODYS_SECRET]).some((secret) => fits(secret, bytes, headers));
+    const { scheme, secrets } = source ?? { scheme: "standard", secrets: [NOBODYS_SECRET] };
+    const { isPresent, fits } = SIGNATURES[scheme];
+    const isSigned = isPresent(headers) && secrets.filter((secret) => fits(secret, bytes, headers)).length > 0;
     if (source === undefined || !isSigned) throw signatureInvalid();
-    const event = toNewEvent(decodeUtf8(bytes), source, headers["webhook-id"] ?? "");
-    const metadata = JSON.stringify({ source: name, ...c.get("trace").context });
+    const text = decodeUtf8(bytes);
+    const body = parseJson(text);
+    const question = answerToQuestion(scheme, body, headers);
+    if (question !== undefined) return c.text(question);
+    const event = toNewEvent(text, body, { source, headers });
+    const metadata = JSON.stringify({ source: source.name, ...c.get("trace").context });
     const [appended] = await appendEvents(appender, [{ ...event, metadata }], false);
     return c.json(appended, 202);
   });
@@ -114,59 +118,62 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
 /** Nobody can sign with it. */
 const NOBODYS_SECRET = createWebhookSecret();
 
-/** How far a signature's time may be from ours, in seconds. */
-const CLOCK_SECONDS_MAX = 300;
-
-function isWellSigned(c: ApiContext): boolean {
-  const { success } = signatureHeadersSchema.safeParse(c.req.header());
-  const seconds = Number(c.req.header("webhook-timestamp"));
-  return success && Math.abs(Date.now() / 1_000 - seconds) <= CLOCK_SECONDS_MAX;
-}
-
 function signatureInvalid(): InturnError {
   return new InturnError("signature_invalid", "The signature does not fit, is older than five minutes, or is missing.");
 }
 
-function fits(secret: string, bytes: Uint8Array, headers: Record<string, string>): boolean {
-  try {
-    new Webhook(secret).verify(Buffer.from(bytes), headers, { jsonParse: false });
-    return true;
-  } catch {
-    return false;
-  }
+/** Slack and GitHub ask once whether there is somebody at this address: that is no event. */
+function answerToQuestion(scheme: SourceScheme, body: unknown, headers: Headers): string | undefined {
+  if (scheme === "github" && headers["x-github-event"] === "ping") return "pong";
+  const { type, challenge } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
+  return scheme === "slack" && type === "url_verification" && typeof challenge === "string"
+    ? challenge.slice(0, 1_000)
+    : undefined;
 }
 
-function toNewEvent(text: string, source: { accountPointer: string }, id: string): Omit<NewEvent, "metadata"> {
-  const body = parseJson(text);
-  const { type, timestamp } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
-  const idChecked = lineSchema(ID_LENGTH_MAX).safeParse(id);
-  if (!idChecked.success) throw eventInvalid(["webhook-id"], `must have 1 to ${ID_LENGTH_MAX} characters`);
-  const typeChecked = lineSchema(EVENT_TYPE_LENGTH_MAX).safeParse(type);
+/** What is read of a webhook beside its data: where its source says, or its scheme. */
+function toNewEvent(
+  text: string,
+  body: unknown,
+  { source, headers }: { source: Source; headers: Headers },
+): Omit<NewEvent, "metadata"> {
+  const pointers = POINTERS[source.scheme];
+  const { timestamp } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
+  const typeChecked = lineSchema(EVENT_TYPE_LENGTH_MAX).safeParse(typeOf(source, body, headers));
   const timeChecked = timeSchema.safeParse(timestamp);
   const [data] = sliceMember(`{"data":${text}}`, "data");
   return {
-    accountId: readAccountId(body, source.accountPointer),
+    accountId: readId("account", source.accountPointer, { body, headers }),
     data: checkDepth({ text: data?.text ?? "null", depth: data?.depth ?? 0 }, []),
     type: typeChecked.success ? typeChecked.data : null,
-    id,
+    id: readId("event", source.idPointer ?? pointers.id, { body, headers }),
     occurredAt: timeChecked.success ? timeChecked.data : null,
     expectedSeq: null,
   };
 }
 
-/** The value that the pointer names: a text, or a whole number, which senders like for ids. */
-function readAccountId(body: unknown, pointer: string): string {
-  const path = pointer
-    .split("/")
-    .slice(1)
-    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-  let value = body;
-  for (const step of path) {
-    const isIn = typeof value === "object" && value !== null && Object.hasOwn(value, step);
-    value = isIn ? (value as Record<string, unknown>)[step] : undefined;
-  }
+/** The type, where there is one. The kind of an update of Telegram's is the name of the member that is not its id. */
+function typeOf({ scheme, typePointer }: Source, body: unknown, headers: Headers): unknown {
+  if (scheme === "telegram" && typePointer === null)
+    return Object.keys(body as object).find((name) => name !== "update_id");
+  return valueAt(typePointer ?? POINTERS[scheme].type, body, headers);
+}
+
+/** A text, or a whole number, which senders like for ids. */
+function readId(
+  what: "account" | "event",
+  pointers: string,
+  { body, headers }: { body: unknown; headers: Headers },
+): string {
+  const value = valueAt(pointers, body, headers);
   const text = Number.isSafeInteger(value) ? String(value) : value;
-  const checked = accountIdSchema.safeParse(text);
+  const checked = (what === "account" ? accountIdSchema : lineSchema(ID_LENGTH_MAX)).safeParse(text);
   if (checked.success) return checked.data;
-  throw eventInvalid(path, `must name the account: a text of 1 to ${ID_LENGTH_MAX} characters, or a whole number`);
+  const [first = "", ...more] = pointers.split("\n");
+  const path = first.startsWith("header:") ? [first.slice("header:".length)] : first.split("/").slice(1);
+  const others = more.length === 0 ? "" : `, or one of ${more.length} others,`;
+  throw eventInvalid(
+    path,
+    `${others === "" ? "" : `this${others} `}must name the ${what}: a text of 1 to ${ID_LENGTH_MAX} characters, or a whole number`,
+  );
 }
