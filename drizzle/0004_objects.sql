@@ -101,6 +101,59 @@ begin
 end
 $$;
 --> statement-breakpoint
+-- append/append_json.sql
+
+-- Appends the events of a JSON array, all of them or none, with everything that an event may have: `accountId`, `data`, `type`, `id`,
+-- `time`, `metadata` and `expectedSeq`. Returns one row per event, in array order. See append_events.
+--
+-- Refused, with nothing stored: SQLSTATE 23505 when an id belongs to an event with other content, IT013 when an event would not get the
+-- seq that it expects.
+create or replace function inturn.append_json(events json)
+returns table (account_id text, seq bigint, duplicate boolean)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  elements constant json[] := array(select e from json_array_elements(events) with ordinality as j (e, n) order by j.n);
+  account_ids constant text[] := array(select e ->> 'accountId' from unnest(elements) as e);
+  answer inturn.append_answer;
+begin
+  perform inturn.lock_accounts(account_ids);
+  for answer in
+    select * from inturn.append_locked(
+      account_ids,
+      array(select coalesce(e -> 'data', 'null') from unnest(elements) as e),
+      array(select e ->> 'type' from unnest(elements) as e),
+      array(select e ->> 'id' from unnest(elements) as e),
+      array(select (e ->> 'time')::timestamptz from unnest(elements) as e),
+      array(select case when json_typeof(e -> 'metadata') = 'object' then e -> 'metadata' end from unnest(elements) as e),
+      array(select (e ->> 'expectedSeq')::bigint from unnest(elements) as e),
+      null
+    )
+  loop
+    if answer.refusal = 'seq_unexpected' then
+      raise exception using errcode = 'IT013',
+        message = format('an event would not get the seq that it expects: the last seq of account %L is %s', answer.account_id, answer.current_seq),
+        hint = 'Nothing was stored.';
+    elsif answer.refusal is not null then
+      raise unique_violation using
+        message = format('an event id of account %L belongs to an event with other content', answer.account_id),
+        constraint = 'events_event_id',
+        hint = 'Give every event an id of its own; nothing was stored.';
+    end if;
+    account_id := answer.account_id;
+    seq := answer.seq;
+    duplicate := answer.duplicate;
+    return next;
+  end loop;
+end
+$$;
+--> statement-breakpoint
 -- append/append_locked.sql
 
 -- Appends the events of one request to accounts that are locked: all of them, or none. One answer per event, in their order.
@@ -1054,10 +1107,21 @@ declare
   allowed integer;
   freed integer;
   released integer := 0;
-  ended bigint;
+  ended bigint := 0;
 begin
   if not pg_try_advisory_xact_lock(tender_lock) then
     return 0;
+  end if;
+  -- From one pause to the next, by the index: there are few, and many accounts may rest because of one.
+  loop
+    select a.paused_by into ended from inturn.accounts as a
+    where a.paused_by > ended and a.paused_at is not null
+    order by a.paused_by
+    limit 1;
+    exit when not found or not exists (select from inturn.pauses as p where p.id = ended);
+  end loop;
+  if ended is not null then
+    released := inturn.release_paused(ended, accounts_max);
   end if;
   for pause in
     select p.* from inturn.pauses as p where p.until <= clock_timestamp() or p.rate is not null order by p.id
@@ -1072,7 +1136,7 @@ begin
     continue when allowed < 1;
     freed := inturn.release_paused(pause.id, allowed);
     released := released + freed;
-    if freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
+    if ended is null and freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
       and not inturn.has_due(pause)
     then
       -- Nobody rests any more: by themselves fewer events start now than may.
@@ -1081,12 +1145,6 @@ begin
     end if;
     update inturn.pauses as p set released_at = due_by + freed / p.rate::double precision * interval '1 second' where p.id = pause.id;
   end loop;
-  select a.paused_by into ended from inturn.accounts as a
-  where a.paused_by is not null and a.paused_at is not null and not exists (select from inturn.pauses as p where p.id = a.paused_by)
-  limit 1;
-  if found then
-    released := released + inturn.release_paused(ended, accounts_max);
-  end if;
   return released;
 end
 $$;
@@ -1972,7 +2030,7 @@ $$;
 --> statement-breakpoint
 -- privileges.sql
 
--- Privileges are closed by default: whatever this schema has, now or in a later version, PUBLIC may not use, except the two
+-- Privileges are closed by default: whatever this schema has, now or in a later version, PUBLIC may not use, except the three
 -- functions that append. Using the schema itself must be granted to a role, with everything else that the role needs.
 --
 -- Functions run with the rights of the schema's owner and look up what they do not name in full in pg_catalog first. An empty
@@ -1982,4 +2040,5 @@ revoke all on all tables in schema inturn from public;
 revoke all on all sequences in schema inturn from public;
 revoke all on all routines in schema inturn from public;
 grant execute on function inturn.append_event(text, json, text, text) to public;
+grant execute on function inturn.append_json(json) to public;
 grant execute on function inturn.append_events(text[], json[], text[], text[], timestamptz[]) to public;

@@ -26,6 +26,8 @@ export { InturnError } from "./errors/error.ts";
 export { DoNotRetryError, RetryAtError, TargetAwayError } from "./errors/retry.ts";
 export { createLog } from "./log/log.ts";
 export { startApi } from "./service/api.ts";
+export { appendIn } from "./service/append-in.ts";
 export type { Listening } from "./service/listening.ts";
+export type { Transaction } from "./service/transactions-of-others.ts";
 export { type RunningWorker, startWorker } from "./service/work.ts";
 export type { EventTypes, TargetRules } from "./worker/handler-module.ts";

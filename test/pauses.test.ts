@@ -194,7 +194,10 @@ test(
     await system.hear();
     // Nor does the same one, when it is begun anew after it has let some go on.
     await db.query("update inturn.pauses set released_at = clock_timestamp() - interval '1 second'");
-    assert.equal(await tendPauses(db.database), 10);
+    await tendPauses(db.database);
+    const released =
+      "select from inturn.accounts where paused_by = (select id from inturn.pauses) and paused_at is null";
+    assert.ok((await db.query(released)).length > 0);
     await insertPause(db.database, { ...everything, who });
     await system.hear();
     await system.turn(...accounts);

@@ -98,7 +98,7 @@ test(
     for (const text of sql) await client.query(text);
     await client.end();
     assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [
-      { account_id: "a1", events: 3 },
+      { account_id: "a1", events: 4 },
       { account_id: "b7", events: 1 },
     ]);
   }),

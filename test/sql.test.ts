@@ -122,6 +122,7 @@ const APPENDING = [
     name: "append_events(text[],json[],text[],text[],timestamp with time zone[])",
     right: "EXECUTE",
   },
+  { kind: "routine", name: "append_json(json)", right: "EXECUTE" },
 ];
 
 test(

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import os
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -41,7 +42,11 @@ class Receiver(BaseHTTPRequestHandler):
         if not is_genuine(self.headers, body):
             return self.answer(401, b"the signature does not fit")
         account = unquote(self.headers["inturn-account"])
-        print(account, self.headers["inturn-seq"], self.headers["inturn-attempt"], self.headers.get("ce-type"), body.decode(), flush=True)
+        names = ("inturn-seq", "inturn-attempt", "ce-type")
+        line = " ".join([account, *(self.headers.get(name, "") for name in names), body.decode()])
+        # One write for a line: others print at the same time.
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
         self.answer(204)
 
     def answer(self, status: int, text: bytes = b""):

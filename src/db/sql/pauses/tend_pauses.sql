@@ -13,10 +13,21 @@ declare
   allowed integer;
   freed integer;
   released integer := 0;
-  ended bigint;
+  ended bigint := 0;
 begin
   if not pg_try_advisory_xact_lock(tender_lock) then
     return 0;
+  end if;
+  -- From one pause to the next, by the index: there are few, and many accounts may rest because of one.
+  loop
+    select a.paused_by into ended from inturn.accounts as a
+    where a.paused_by > ended and a.paused_at is not null
+    order by a.paused_by
+    limit 1;
+    exit when not found or not exists (select from inturn.pauses as p where p.id = ended);
+  end loop;
+  if ended is not null then
+    released := inturn.release_paused(ended, accounts_max);
   end if;
   for pause in
     select p.* from inturn.pauses as p where p.until <= clock_timestamp() or p.rate is not null order by p.id
@@ -31,7 +42,7 @@ begin
     continue when allowed < 1;
     freed := inturn.release_paused(pause.id, allowed);
     released := released + freed;
-    if freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
+    if ended is null and freed < allowed and not exists (select from inturn.accounts as a where a.paused_by = pause.id and a.paused_at is not null)
       and not inturn.has_due(pause)
     then
       -- Nobody rests any more: by themselves fewer events start now than may.
@@ -40,12 +51,6 @@ begin
     end if;
     update inturn.pauses as p set released_at = due_by + freed / p.rate::double precision * interval '1 second' where p.id = pause.id;
   end loop;
-  select a.paused_by into ended from inturn.accounts as a
-  where a.paused_by is not null and a.paused_at is not null and not exists (select from inturn.pauses as p where p.id = a.paused_by)
-  limit 1;
-  if found then
-    released := released + inturn.release_paused(ended, accounts_max);
-  end if;
   return released;
 end
 $$;

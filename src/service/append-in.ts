@@ -1,0 +1,60 @@
+/**
+ * Appending inside a transaction that somebody has open already, with whichever library: the events exist when that commits,
+ * together with everything else that was written in it.
+ */
+
+import type { SendEvent } from "../client/client.ts";
+import type { Appended } from "../domain/event.ts";
+import { codeOf } from "../errors/database.ts";
+import { InturnError } from "../errors/error.ts";
+import { JsonEvents } from "../http/json-events.ts";
+import { RequestTrace } from "../trace/request-trace.ts";
+import { askThrough, type Transaction } from "./transactions-of-others.ts";
+
+const jsonEvents = new JsonEvents();
+
+/**
+ * Appends events, all or none, in their order, after those that their accounts have. Their accounts are locked until the transaction
+ * ends: keep it short.
+ *
+ * @param transaction a client of `pg` with an open transaction, or a transaction of drizzle, knex, kysely or postgres.js
+ * @returns the seq of each event, and whether it was there already
+ * @throws InturnError `event_invalid`, before anything is asked; `event_id_reused` and `seq_unexpected`: then the transaction
+ *   has failed, unless a savepoint was set before; database errors as they come
+ * @example
+ * ```ts
+ * await db.transaction(async (tx) => {
+ *   await tx.insert(orders).values(order);
+ *   await appendIn(tx, [{ accountId: order.customerId, type: "order.placed", data: order }]);
+ * });
+ * ```
+ */
+export async function appendIn(transaction: Transaction, events: readonly SendEvent[]): Promise<Appended[]> {
+  if (events.length === 0) return [];
+  const context = { accountId: undefined, idempotencyKey: undefined, trace: new RequestTrace(undefined) };
+  const checked = jsonEvents.read(JSON.stringify(events), context).events;
+  const texts = checked.map(({ accountId, data, type, id, occurredAt, metadata, expectedSeq }) => {
+    const rest = JSON.stringify({ accountId, type, id, time: occurredAt, expectedSeq }).slice(0, -1);
+    return `${rest},"metadata":${metadata ?? "null"},"data":${data}}`;
+  });
+  const rows = await askThrough(transaction, `[${texts.join(",")}]`).catch((error: unknown) => {
+    throw toRefusal(error) ?? error;
+  });
+  return rows.map(({ account_id: accountId, seq, duplicate }) => ({ accountId, seq: Number(seq), duplicate }));
+}
+
+/** Libraries wrap the database's error; what it says is somewhere in the chain of causes. */
+function toRefusal(error: unknown): InturnError | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = codeOf(cause);
+    const { constraint, constraint_name: name = constraint } = cause as {
+      constraint?: unknown;
+      constraint_name?: unknown;
+    };
+    if (code === "IT013")
+      return new InturnError("seq_unexpected", `${cause.message}; nothing was stored.`, { cause: error });
+    if (code === "23505" && name === "events_event_id")
+      return new InturnError("event_id_reused", `${cause.message}; nothing was stored.`, { cause: error });
+  }
+  return undefined;
+}
