@@ -72,40 +72,57 @@ test(
       await once(server, "listening");
       return (server.address() as AddressInfo).port;
     };
-    const port = await listen(0);
-    const push = `http://127.0.0.1:${port}/hook`;
-    const settings = environmentOf(db, { INTURN_BACKOFF_MS: "50", INTURN_ATTEMPTS_MAX: "5" });
-    await append(db, 100, 100);
-    const workers = [1, 2].map(() => startProcess(["work", "--push", push], settings));
-    await Promise.all(workers.map((worker) => worker.ready));
-    const hasSettled = async (events: number) => ((await pending(db)) ?? 0) <= 10_000 - events;
-    await until("a fifth is done", async () => await hasSettled(2_000), 60_000);
-    isBusy = true;
-    await sleep(5_000);
-    isBusy = false;
-    await until("a half is done", async () => await hasSettled(5_000), 60_000);
-    server?.closeAllConnections();
-    await new Promise((resolve) => server?.close(resolve));
-    await sleep(5_000);
-    await listen(port);
-    await until("all is done", async () => await hasSettled(10_000), 90_000);
-    assert.deepEqual(wrong, []);
-    const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
-    for (const [account, seqs] of done) {
-      // What was answered while the connection went down may come again, at once and before anything else of its account.
-      const distinct = seqs.filter((seq, i) => seq !== seqs[i - 1]);
-      assert.deepEqual(distinct, hundred, account);
+    try {
+      const port = await listen(0);
+      const push = `http://127.0.0.1:${port}/hook`;
+      const settings = environmentOf(db, { INTURN_BACKOFF_MS: "50", INTURN_ATTEMPTS_MAX: "5" });
+      await append(db, 100, 100);
+      const workers = [1, 2].map(() => startProcess(["work", "--push", push], settings));
+      await Promise.all(workers.map((worker) => worker.ready));
+      const hasSettled = async (events: number) => ((await pending(db)) ?? 0) <= 10_000 - events;
+      await until("a fifth is done", async () => await hasSettled(2_000), 60_000);
+      isBusy = true;
+      await sleep(5_000);
+      isBusy = false;
+      await until("a half is done", async () => await hasSettled(5_000), 60_000);
+      server?.closeAllConnections();
+      await new Promise((resolve) => server?.close(resolve));
+      await sleep(5_000);
+      await listen(port);
+      await until("all is done", async () => await hasSettled(10_000), 90_000).catch(async (error: unknown) => {
+        const left = await db.query(
+          "select state, head_target, head_error, count(*)::integer as n from inturn.accounts group by 1, 2, 3",
+        );
+        const targets = await db.query("select * from inturn.targets");
+        throw new Error(
+          JSON.stringify({
+            left,
+            targets,
+            done: done.size,
+            logs: workers.map(({ output }) => output.stderr.slice(-2_000)),
+          }),
+          { cause: error },
+        );
+      });
+      assert.deepEqual(wrong, []);
+      const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
+      for (const [account, seqs] of done) {
+        // What was answered while the connection went down may come again, at once and before anything else of its account.
+        const distinct = seqs.filter((seq, i) => seq !== seqs[i - 1]);
+        assert.deepEqual(distinct, hundred, account);
+      }
+      assert.equal(done.size, 100);
+      const rows = await db.query("select state, count(*)::integer as n from inturn.account_results group by 1");
+      assert.deepEqual(rows, [{ state: "idle", n: 100 }]);
+      assert.deepEqual(
+        await db.query("select from inturn.dead_letters union all select from inturn.order_violations"),
+        [],
+      );
+      assert.deepEqual(await Promise.all(workers.map((worker) => worker.stop())), [0, 0]);
+    } finally {
+      server?.closeAllConnections();
+      server?.close();
     }
-    assert.equal(done.size, 100);
-    const rows = await db.query("select state, count(*)::integer as n from inturn.account_results group by 1");
-    assert.deepEqual(rows, [{ state: "idle", n: 100 }]);
-    assert.deepEqual(
-      await db.query("select from inturn.dead_letters union all select from inturn.order_violations"),
-      [],
-    );
-    assert.deepEqual(await Promise.all(workers.map((worker) => worker.stop())), [0, 0]);
-    server?.closeAllConnections();
-    server?.close();
   }),
 );
 

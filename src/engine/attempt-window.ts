@@ -1,6 +1,7 @@
 import { TARGET_WINDOW_MS, type TargetRule } from "../domain/target.ts";
 
-const BUCKET_MS = 1_000;
+/** Short: where a second of success and the first failures share a bucket, accounts with few attempts are blocked before it shows. */
+const BUCKET_MS = 100;
 
 interface Bucket {
   readonly number: number;
@@ -37,7 +38,7 @@ export class AttemptWindow {
   }
 
   /**
-   * The sums of the last attempts: of as many seconds as it takes to have enough of them, or of all ten. A target that has gone
+   * The sums of the last attempts: of as much time as it takes to have enough of them, or of all ten seconds. A target that has gone
    * away is not hidden by what went well before.
    *
    * @param rule.accountsMin not more of the accounts whose attempts failed are named
