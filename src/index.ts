@@ -20,6 +20,7 @@
 export * from "./client/index.ts";
 export { readSettings, type Settings } from "./config/settings.ts";
 export { migrateDatabase } from "./db/migrate.ts";
+export type { Transaction } from "./db/transactions-of-others.ts";
 export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts";
 export type { ErrorCode } from "./errors/codes.ts";
 export { InturnError } from "./errors/error.ts";
@@ -28,6 +29,5 @@ export { createLog } from "./log/log.ts";
 export { startApi } from "./service/api.ts";
 export { appendIn } from "./service/append-in.ts";
 export type { Listening } from "./service/listening.ts";
-export type { Transaction } from "./service/transactions-of-others.ts";
 export { type RunningWorker, startWorker } from "./service/work.ts";
 export type { EventTypes, TargetRules } from "./worker/handler-module.ts";

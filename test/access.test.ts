@@ -495,13 +495,15 @@ test(
     idle();
 
     // Of one address no more is taken than its share; others do not notice.
-    const unfinished = lie(url, "/v1/sources/shop", unsigned, { connections: 3, bytes: 5_000_000 });
+    const unfinished: (() => void)[] = [];
     await until("one address has its share", async () => {
+      // One after the other: while the idle ones still hold something, one that comes too early is refused.
+      unfinished.push(lie(url, "/v1/sources/shop", unsigned, { connections: 1, bytes: 5_000_000 }));
       return (await postFrom("127.0.0.1", `${url}/v1/sources/shop`, unsigned, whole).catch(() => undefined)) === 503;
     });
     assert.equal(await webhook("127.0.0.2", "from elsewhere"), 202);
     assert.equal(await postFrom("127.0.0.1", `${url}/v1/events`, bearer(first.key), JSON.stringify(EVENT)), 202);
-    unfinished();
+    for (const end of unfinished) end();
 
     const keyed = lie(url, "/v1/events", bearer(first.key), { connections: 12, bytes: 5_000_000 });
     await until("one key has its share", async () => {

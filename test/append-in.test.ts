@@ -10,8 +10,8 @@ import createKnex from "knex";
 import { CompiledQuery, Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import createPostgres from "postgres";
+import type { Transaction } from "../src/db/transactions-of-others.ts";
 import { appendIn } from "../src/index.ts";
-import type { Transaction } from "../src/service/transactions-of-others.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 
 type Work = (transaction: Transaction, run: (text: string) => Promise<unknown>) => Promise<void>;

@@ -4,12 +4,12 @@
  */
 
 import type { SendEvent } from "../client/client.ts";
+import { askThrough, type Transaction } from "../db/transactions-of-others.ts";
 import type { Appended } from "../domain/event.ts";
 import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { JsonEvents } from "../http/json-events.ts";
 import { RequestTrace } from "../trace/request-trace.ts";
-import { askThrough, type Transaction } from "./transactions-of-others.ts";
 
 const jsonEvents = new JsonEvents();
 
