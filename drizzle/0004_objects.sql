@@ -729,31 +729,6 @@ exception
 end
 $$;
 --> statement-breakpoint
--- operations/first_settled_since.sql
-
--- The first event of an account that was settled at this time or later and is still kept; null when there is none. Events are settled in
--- the order of their seqs, so a few look-ups find it among a million.
-create or replace function inturn.first_settled_since(account inturn.accounts, since timestamptz) returns bigint
-language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  low bigint := account.pruned_seq + 1;
-  high bigint := account.processed_seq + 1;
-  middle bigint := account.processed_seq;
-begin
-  while low < high loop
-    if (select e.processed_at >= since from inturn.events as e where e.account_id = account.id and e.seq = middle) then
-      high := middle;
-    else
-      low := middle + 1;
-    end if;
-    middle := (low + high) / 2;
-  end loop;
-  return nullif(low, account.processed_seq + 1);
-end
-$$;
---> statement-breakpoint
 -- operations/is_of_type.sql
 
 -- Whether a type is the wanted one; with `*` at the end of that, whether it begins with it. Without a wanted one every type is.
@@ -804,7 +779,7 @@ as $$
     cross join inturn.accounts as a
     cross join lateral (
       select e.seq, e.type from inturn.events as e
-      where e.account_id = a.id and e.seq between inturn.first_settled_since(a, w.settled_since) and a.processed_seq
+      where e.account_id = a.id and e.seq between inturn.first_since(a, w.settled_since, true) and a.processed_seq
         and inturn.is_of_type(e.type, w.type)
       order by e.seq limit 1
     ) as e
@@ -1318,7 +1293,8 @@ begin
       first_seq := greatest(first_seq, end_seq);
     end if;
     if received_from is not null then
-      first_seq := greatest(first_seq, inturn.first_received_since(account, received_from));
+      -- Dead letters that outlive what is pruned come before what is still kept, and are looked at one by one.
+      first_seq := greatest(first_seq, nullif(inturn.first_since(account, received_from, false), account.pruned_seq + 1));
     end if;
     for event in
       select e.seq, e.type, e.received_at, coalesce(e.error, case when e.seq = account.processed_seq + 1 then account.head_error end) as error,
@@ -1349,28 +1325,32 @@ begin
 end
 $$;
 --> statement-breakpoint
--- search/first_received_since.sql
+-- search/first_since.sql
 
--- The first event of an account that is still kept and arrived at this time or later; beyond its last one when there is none. Events
--- arrive in the order of their seqs, so a few look-ups find it among a million. Dead letters that outlive what is pruned come first.
-create or replace function inturn.first_received_since(account inturn.accounts, since timestamptz) returns bigint
+-- The first event of an account, of those that are still kept, that arrived at this time or later, or, with `is_settled`, that was
+-- settled then or later; the seq behind the last one when there is none. Events arrive and are settled in the order of their seqs, so a few
+-- look-ups find it among a million.
+create or replace function inturn.first_since(account inturn.accounts, since timestamptz, is_settled boolean) returns bigint
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   low bigint := account.pruned_seq + 1;
-  high bigint := account.last_seq + 1;
-  middle bigint := account.last_seq;
+  middle bigint := case when is_settled then account.processed_seq else account.last_seq end;
+  high bigint := middle + 1;
 begin
   while low < high loop
-    if (select e.received_at >= since from inturn.events as e where e.account_id = account.id and e.seq = middle) then
+    if (
+      select case when is_settled then e.processed_at else e.received_at end >= since
+      from inturn.events as e where e.account_id = account.id and e.seq = middle
+    ) then
       high := middle;
     else
       low := middle + 1;
     end if;
     middle := (low + high) / 2;
   end loop;
-  return case when low = account.pruned_seq + 1 then 1 else low end;
+  return low;
 end
 $$;
 --> statement-breakpoint
@@ -1797,7 +1777,7 @@ $$;
 create or replace view inturn.account_results as
 select
   a.id as account_id,
-  case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end as state,
+  inturn.shown_state(a.state, a.paused_at) as state,
   a.last_seq as events,
   a.processed_seq - a.dead - a.skipped as processed,
   a.last_seq - a.processed_seq as pending,

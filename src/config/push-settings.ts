@@ -5,17 +5,17 @@ import * as z from "zod";
 import { faultOfUrl, isNetwork, PUSH_FORMATS } from "../domain/push.ts";
 import { wholeNumber } from "./whole-number.ts";
 
+/** A URL that events are pushed to. */
+export const pushUrlSchema: z.ZodString = z.string().superRefine((text, context) => {
+  const message = faultOfUrl(text);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
+});
+
 /** Part of the table of settings (see settings.ts). */
 export const PUSH_SETTINGS = {
   pushUrl: {
     variable: "INTURN_PUSH_URL",
-    schema: z
-      .string()
-      .superRefine((text, context) => {
-        const message = faultOfUrl(text);
-        if (message !== undefined) context.addIssue({ code: "custom", message });
-      })
-      .optional(),
+    schema: pushUrlSchema.optional(),
     description: "push events to this URL instead of calling a handler module",
   },
   pushSecrets: {

@@ -32,7 +32,7 @@ export interface AccountFilter {
 }
 
 /** The state of `inturn.accounts as a`, as `inturn.account_results` shows it. */
-export const SHOWN_STATE = "case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end";
+export const SHOWN_STATE = "inturn.shown_state(a.state, a.paused_at)";
 
 /** Whether every account in one of these states has pending events: then a smaller index serves. */
 const neverIdle = (states: readonly string[]) =>

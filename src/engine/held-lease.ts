@@ -75,16 +75,18 @@ export class HeldLease {
    *
    * @param failure why the head has to wait; null when it may go on at once
    * @param forgives whether the attempt under way does not count
+   * @param pausedBy the pause because of which the account rests
    */
-  async giveBack(failure: HeadFailure | null, { forgives = failure === null } = {}): Promise<void> {
-    await this.#options.ledger.giveBack({ ...this.name, startedSeq: this.startedSeq, failure, forgives });
+  async giveBack(
+    failure: HeadFailure | null,
+    { forgives = failure === null, pausedBy = null }: { forgives?: boolean; pausedBy?: number | null } = {},
+  ): Promise<void> {
+    await this.#options.ledger.giveBack({ ...this.name, startedSeq: this.startedSeq, failure, forgives, pausedBy });
   }
 
   /** Gives the account back in front of an event that may not start; because of a pause it rests until that has ended. */
   async endBefore(event: StoredEvent): Promise<"ended"> {
-    const { startedSeq } = this;
-    const pausedBy = this.#pauseOf(event);
-    await this.#options.ledger.giveBack({ ...this.name, startedSeq, failure: null, forgives: true, pausedBy });
+    await this.giveBack(null, { pausedBy: this.#pauseOf(event) });
     return "ended";
   }
 

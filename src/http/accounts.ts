@@ -2,14 +2,13 @@
  * Reading accounts.
  */
 import { z } from "@hono/zod-openapi";
-import { type AccountPosition, listAccounts } from "../db/accounts.ts";
+import { listAccounts } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
 import { type AccountResult, findAccount } from "../db/results.ts";
 import { ACCOUNT_STATES } from "../domain/account.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
-import { InturnError } from "../errors/error.ts";
 import { accountNotFound, requireReach } from "./access.ts";
-import { checkQuery, limitSchema, toRfc3339 } from "./query.ts";
+import { checkQuery, cursorAccountSchema, limitSchema, readCursor, toRfc3339, writeCursor } from "./query.ts";
 import type { ApiContext, Route } from "./route.ts";
 
 const STATES = [...ACCOUNT_STATES, "paused"] as const;
@@ -106,11 +105,14 @@ export function createAccountRoutes(database: Database): Route[] {
 
 async function getAccounts(c: ApiContext, database: Database): Promise<Response> {
   const { state: states = [], search, sort, cursor, limit } = checkQuery(c, querySchema);
-  const after = cursor === undefined ? null : readCursor(cursor, sort);
+  const after = cursor === undefined ? null : readCursor(cursor, cursorSchemaOf(sort), "listing");
   const prefixes = [c.get("caller").accountPrefix, search].filter((prefix) => prefix !== "");
   const accounts = await listAccounts(database, { states, prefixes, sort, after, limit });
   const last = accounts.length < limit ? undefined : accounts.at(-1);
-  return c.json({ accounts: accounts.map(toAnswer), next: last === undefined ? null : writeCursor(last, sort) });
+  return c.json({
+    accounts: accounts.map(toAnswer),
+    next: last === undefined ? null : writeCursor(positionOf(last, sort)),
+  });
 }
 
 /** The account of the path. @throws InturnError `account_not_found` */
@@ -132,23 +134,9 @@ function toAnswer(account: AccountResult): AccountResult {
   };
 }
 
-const cursorSchema = z.strictObject({
-  sort: z.enum(SORTS),
-  accountId: z.string().max(ID_LENGTH_MAX),
-  pending: z.int().min(0),
-});
+const cursorSchemaOf = (sort: (typeof SORTS)[number]) =>
+  z.strictObject({ sort: z.literal(sort), accountId: cursorAccountSchema, pending: z.int().min(0) });
 
-function writeCursor({ accountId, pending }: AccountResult, sort: (typeof SORTS)[number]): string {
-  return Buffer.from(JSON.stringify({ sort, accountId, pending })).toString("base64url");
-}
-
-function readCursor(cursor: string, sort: (typeof SORTS)[number]): AccountPosition {
-  try {
-    const read = cursorSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
-    if (read.sort === sort && !read.accountId.includes("\0")) return read;
-  } catch {
-    // Told below.
-  }
-  const message = "is not the `next` of a page of this listing";
-  throw new InturnError("query_invalid", `The cursor ${message}.`, { faults: [{ where: "cursor", message }] });
+function positionOf({ accountId, pending }: AccountResult, sort: (typeof SORTS)[number]): object {
+  return { sort, accountId, pending };
 }

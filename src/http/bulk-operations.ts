@@ -25,7 +25,7 @@ import {
   refuseOtherSites,
 } from "./operations.ts";
 import { checkQuery, toRfc3339 } from "./query.ts";
-import type { ApiContext, Route } from "./route.ts";
+import { type ApiContext, jsonAnswer, type Route } from "./route.ts";
 
 /** How many operations the listing holds: the last ones. */
 const LISTED_MAX = 100;
@@ -95,11 +95,6 @@ const statusSchema = z
   })
   .openapi("Operation");
 
-const answer = (description: string, schema: z.ZodType) => ({
-  description,
-  content: { "application/json": { schema } },
-});
-
 const READING_CODES = ["database_unavailable", "database_not_migrated"] as const;
 
 /** Beginning, watching and cancelling operations. */
@@ -115,7 +110,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         summary: "Carry out a verb on all accounts that match",
         tags,
         request: { body: { content: { "application/json": { schema: beginSchema } } } },
-        responses: { 200: answer("A dry run.", begunSchema), 202: answer("Begun.", begunSchema) },
+        responses: { 200: jsonAnswer("A dry run.", begunSchema), 202: jsonAnswer("Begun.", begunSchema) },
       },
       codes: [...OPERATING_CODES, "operation_too_large"],
       access: "operate",
@@ -128,7 +123,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         operationId: "listOperations",
         summary: "The last operations on many accounts",
         tags,
-        responses: { 200: answer("Found.", z.object({ operations: z.array(statusSchema) })) },
+        responses: { 200: jsonAnswer("Found.", z.object({ operations: z.array(statusSchema) })) },
       },
       codes: READING_CODES,
       access: "read",
@@ -146,7 +141,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         summary: "How far an operation is",
         tags,
         request: { params },
-        responses: { 200: answer("Found.", statusSchema) },
+        responses: { 200: jsonAnswer("Found.", statusSchema) },
       },
       codes: [...READING_CODES, "operation_not_found"],
       access: "read",
@@ -164,7 +159,7 @@ export function createBulkOperationRoutes(database: Database, log: Log): Route[]
         summary: "End an operation; what is done stays",
         tags,
         request: { params, body: { content: { "application/json": { schema: reasonSchema } } } },
-        responses: { 200: answer("Cancelled.", statusSchema) },
+        responses: { 200: jsonAnswer("Cancelled.", statusSchema) },
       },
       codes: [...OPERATING_CODES, "operation_not_found", "operation_ended"],
       access: "operate",

@@ -2,12 +2,11 @@
  * Finding events by what is known of them.
  */
 import { z } from "@hono/zod-openapi";
-import { type EventPosition, FIRST_EVENT, type FoundEvent, findEvents } from "../db/find-events.ts";
+import { FIRST_EVENT, type FoundEvent, findEvents } from "../db/find-events.ts";
 import type { Database } from "../db/pool.ts";
 import { EVENT_STATES, ID_LENGTH_MAX } from "../domain/event.ts";
-import { InturnError } from "../errors/error.ts";
-import { checkQuery, limitSchema, toRfc3339 } from "./query.ts";
-import type { ApiContext, Route } from "./route.ts";
+import { checkQuery, cursorAccountSchema, limitSchema, readCursor, toRfc3339, writeCursor } from "./query.ts";
+import { type ApiContext, jsonAnswer, type Route } from "./route.ts";
 
 const TEXT_MAX = 2_000;
 
@@ -76,7 +75,7 @@ export function createFindEventsRoute(database: Database): Route {
       summary: "Events by id, type, error, state or time, without their data",
       tags: ["Events"],
       request: { query: querySchema },
-      responses: { 200: { description: "Found.", content: { "application/json": { schema: pageSchema } } } },
+      responses: { 200: jsonAnswer("Found.", pageSchema) },
     },
     codes: ["database_unavailable", "database_not_migrated"],
     access: "read",
@@ -86,7 +85,7 @@ export function createFindEventsRoute(database: Database): Route {
 
 async function getEvents(c: ApiContext, database: Database): Promise<Response> {
   const { search = "", cursor, limit, ...wanted } = checkQuery(c, querySchema);
-  const after = cursor === undefined ? FIRST_EVENT : readCursor(cursor);
+  const after = cursor === undefined ? FIRST_EVENT : readCursor(cursor, cursorSchema, "search");
   const { accountPrefix } = c.get("caller");
   const [longer, shorter] = search.length >= accountPrefix.length ? [search, accountPrefix] : [accountPrefix, search];
   if (!longer.startsWith(shorter)) return c.json({ events: [], looked: { accounts: 0, events: 0 }, next: null });
@@ -94,26 +93,11 @@ async function getEvents(c: ApiContext, database: Database): Promise<Response> {
   return c.json({
     events: found.events.map(toAnswer),
     looked: { accounts: found.accountsLooked, events: found.eventsLooked },
-    next: found.next === null ? null : Buffer.from(JSON.stringify(found.next)).toString("base64url"),
+    next: found.next === null ? null : writeCursor(found.next),
   });
 }
 
-const cursorSchema = z.strictObject({
-  accountId: z
-    .string()
-    .max(ID_LENGTH_MAX)
-    .refine((text) => !text.includes("\0")),
-  seq: z.int().min(0),
-});
-
-function readCursor(cursor: string): EventPosition {
-  try {
-    return cursorSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
-  } catch {
-    const message = "is not the `next` of a page of this search";
-    throw new InturnError("query_invalid", `The cursor ${message}.`, { faults: [{ where: "cursor", message }] });
-  }
-}
+const cursorSchema = z.strictObject({ accountId: cursorAccountSchema, seq: z.int().min(0) });
 
 function toAnswer(event: FoundEvent): FoundEvent {
   const { receivedAt, startedAt, processedAt } = event;

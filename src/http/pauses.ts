@@ -18,7 +18,7 @@ import {
   refuseOtherSites,
 } from "./operations.ts";
 import { checkQuery, toRfc3339 } from "./query.ts";
-import type { ApiContext, Route } from "./route.ts";
+import { type ApiContext, jsonAnswer, type Route } from "./route.ts";
 
 const ONLY_SOME = "Pauses of others concern accounts that this key does not reach.";
 
@@ -71,11 +71,6 @@ const pauseSchema = coveredSchema
   })
   .openapi("Pause");
 
-const answer = (description: string, schema: z.ZodType) => ({
-  description,
-  content: { "application/json": { schema } },
-});
-
 /** Beginning, listing and ending pauses. */
 export function createPauseRoutes(database: Database, log: Log): Route[] {
   const tags = ["Pauses"];
@@ -88,7 +83,7 @@ export function createPauseRoutes(database: Database, log: Log): Route[] {
         operationId: "listPauses",
         summary: "The pauses of more than one account",
         tags,
-        responses: { 200: answer("Found.", z.object({ pauses: z.array(pauseSchema) })) },
+        responses: { 200: jsonAnswer("Found.", z.object({ pauses: z.array(pauseSchema) })) },
       },
       codes: ["database_unavailable", "database_not_migrated"],
       access: "read",
@@ -106,7 +101,7 @@ export function createPauseRoutes(database: Database, log: Log): Route[] {
         summary: "Let no event of everything, of a type or of an id prefix start",
         tags,
         request: { body: { content: { "application/json": { schema: beginSchema } } } },
-        responses: { 200: answer("No event of it starts any more.", begunSchema) },
+        responses: { 200: jsonAnswer("No event of it starts any more.", begunSchema) },
       },
       codes: OPERATING_CODES,
       access: "operate",
@@ -123,7 +118,7 @@ export function createPauseRoutes(database: Database, log: Log): Route[] {
           params: z.object({ id: z.string() }),
           body: { content: { "application/json": { schema: endSchema } } },
         },
-        responses: { 200: answer("Ended, or ending.", ended) },
+        responses: { 200: jsonAnswer("Ended, or ending.", ended) },
       },
       codes: [...OPERATING_CODES, "pause_not_found"],
       access: "operate",

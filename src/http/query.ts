@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { PAGE_ROWS_MAX } from "../db/accounts.ts";
+import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
 
@@ -34,6 +35,32 @@ function queryInvalid(faults: { where: string; message: string }[]): InturnError
   const names = faults.map((fault) => fault.where).join(", ");
   return new InturnError("query_invalid", `The query cannot be used: ${names}.`, { faults });
 }
+
+/** The `next` of a page: where the one after it begins. */
+export function writeCursor(position: object): string {
+  return Buffer.from(JSON.stringify(position)).toString("base64url");
+}
+
+/**
+ * Where a page begins.
+ *
+ * @param what the cursor is of, for the error
+ * @throws InturnError `query_invalid` when it is not what {@link writeCursor} has made of such a position
+ */
+export function readCursor<Position>(cursor: string, schema: z.ZodType<Position>, what: string): Position {
+  try {
+    return schema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
+  } catch {
+    const message = `is not the \`next\` of a page of this ${what}`;
+    throw new InturnError("query_invalid", `The cursor ${message}.`, { faults: [{ where: "cursor", message }] });
+  }
+}
+
+/** An account's id in a cursor: PostgreSQL's text has no zero byte. */
+export const cursorAccountSchema: z.ZodString = z
+  .string()
+  .max(ID_LENGTH_MAX)
+  .refine((text) => !text.includes("\0"));
 
 /** PostgreSQL's text of a time, as RFC 3339 writes it. */
 export function toRfc3339<Time extends string | null>(time: Time): Time {

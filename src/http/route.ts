@@ -1,5 +1,5 @@
 import type { HttpBindings } from "@hono/node-server";
-import type { RouteConfig } from "@hono/zod-openapi";
+import type { RouteConfig, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Caller, Scope } from "../domain/access.ts";
 import type { ErrorCode } from "../errors/codes.ts";
@@ -25,6 +25,17 @@ export interface ApiEnvironment {
 
 /** A request under way. */
 export type ApiContext = Context<ApiEnvironment>;
+
+/** An answer of JSON, as the description has it. */
+export function jsonAnswer(
+  description: string,
+  schema: z.ZodType,
+): {
+  description: string;
+  content: { "application/json": { schema: z.ZodType } };
+} {
+  return { description, content: { "application/json": { schema } } };
+}
 
 /** One operation of the API: what its description says, who may call it, and what it does. */
 export interface Route {

@@ -4,8 +4,8 @@ import { extname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
+import { pushUrlSchema } from "../config/push-settings.ts";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS, type RetryRule } from "../domain/failure.ts";
-import { faultOfUrl } from "../domain/push.ts";
 import { TARGET_NAME_MAX, TARGET_RULE_LIMITS, type TargetRule } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
 import { InturnError } from "../errors/error.ts";
@@ -41,13 +41,7 @@ const eventTypesSchema = z.record(
     parkMs: wholeNumber(RETRY_RULE_LIMITS.parkMs),
     snoozeMsMax: wholeNumber(RETRY_RULE_LIMITS.snoozeMsMax),
     target: z.string().min(1).max(TARGET_NAME_MAX).optional(),
-    push: z
-      .string()
-      .superRefine((text, context) => {
-        const message = faultOfUrl(text);
-        if (message !== undefined) context.addIssue({ code: "custom", message });
-      })
-      .optional(),
+    push: pushUrlSchema.optional(),
   }),
 );
 

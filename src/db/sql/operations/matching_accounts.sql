@@ -39,7 +39,7 @@ as $$
     cross join inturn.accounts as a
     cross join lateral (
       select e.seq, e.type from inturn.events as e
-      where e.account_id = a.id and e.seq between inturn.first_settled_since(a, w.settled_since) and a.processed_seq
+      where e.account_id = a.id and e.seq between inturn.first_since(a, w.settled_since, true) and a.processed_seq
         and inturn.is_of_type(e.type, w.type)
       order by e.seq limit 1
     ) as e

@@ -57,7 +57,8 @@ begin
       first_seq := greatest(first_seq, end_seq);
     end if;
     if received_from is not null then
-      first_seq := greatest(first_seq, inturn.first_received_since(account, received_from));
+      -- Dead letters that outlive what is pruned come before what is still kept, and are looked at one by one.
+      first_seq := greatest(first_seq, nullif(inturn.first_since(account, received_from, false), account.pruned_seq + 1));
     end if;
     for event in
       select e.seq, e.type, e.received_at, coalesce(e.error, case when e.seq = account.processed_seq + 1 then account.head_error end) as error,

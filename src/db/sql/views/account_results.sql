@@ -2,7 +2,7 @@
 create or replace view inturn.account_results as
 select
   a.id as account_id,
-  case when a.paused_at is not null and a.state <> 'running' then 'paused' else a.state end as state,
+  inturn.shown_state(a.state, a.paused_at) as state,
   a.last_seq as events,
   a.processed_seq - a.dead - a.skipped as processed,
   a.last_seq - a.processed_seq as pending,
