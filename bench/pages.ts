@@ -4,9 +4,9 @@
  */
 import { parseArgs } from "node:util";
 import { readSettings } from "../src/config/settings.ts";
-import { listUrgentAccounts } from "../src/db/accounts.ts";
 import { type Database, openDatabase } from "../src/db/pool.ts";
 import { readPulse } from "../src/db/pulse.ts";
+import { listUrgentAccounts } from "../src/db/urgent-accounts.ts";
 import { listWorkers } from "../src/db/workers.ts";
 import { createLog } from "../src/log/log.ts";
 import { startApi } from "../src/service/api.ts";

@@ -1,6 +1,5 @@
 /**
- * What a project that uses Inturn imports: the types of a handler, and the parts for who wants to run them in a process of
- * their own.
+ * What a project that uses Inturn imports: the types of a handler, and `createInturn` for who runs it inside of a program.
  *
  * @example
  * ```ts
@@ -18,16 +17,16 @@
  * ```
  */
 export * from "./client/index.ts";
-export { readSettings, type Settings } from "./config/settings.ts";
-export { migrateDatabase } from "./db/migrate.ts";
+export type { Operated } from "./db/operate.ts";
 export type { Transaction } from "./db/transactions-of-others.ts";
+export type { Appended } from "./domain/event.ts";
 export type { Handler, HandlerContext, HandlerEvent } from "./engine/handler.ts";
 export type { ErrorCode } from "./errors/codes.ts";
 export { InturnError } from "./errors/error.ts";
 export { DoNotRetryError, RetryAtError, TargetAwayError } from "./errors/retry.ts";
 export { createLog } from "./log/log.ts";
-export { startApi } from "./service/api.ts";
 export { appendIn } from "./service/append-in.ts";
-export type { Listening } from "./service/listening.ts";
-export { type RunningWorker, startWorker } from "./service/work.ts";
+export { createInturn, type Inturn, type OperateOptions } from "./service/inturn.ts";
+export type { InturnOptions } from "./service/inturn-options.ts";
+export type { Status } from "./service/status.ts";
 export type { EventTypes, TargetRules } from "./worker/handler-module.ts";

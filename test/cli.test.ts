@@ -5,10 +5,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { readSettings } from "../src/config/settings.ts";
-import { createLog } from "../src/log/log.ts";
-import { startApi } from "../src/service/api.ts";
-import { startWorker } from "../src/service/work.ts";
 import { withDatabase } from "./support/database.ts";
 import { runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
@@ -171,21 +167,6 @@ test(
     assert.equal(await worker.stop(), 0);
   }),
 );
-
-test("options that a function of the library does not know are refused", async () => {
-  const options = {
-    settings: readSettings({}),
-    databaseUrl: "postgres://x",
-    log: createLog({ name: "x", level: "silent" }),
-    handler: () => 1,
-  };
-  await assert.rejects(startWorker(options), /startWorker takes .* not handler\./);
-  await assert.rejects(startApi(options), /startApi takes .* not handler\./);
-  assert.throws(
-    () => readSettings({}, { hander: "x" } as never),
-    /hander: there is no such setting; did you mean handler\?/,
-  );
-});
 
 test(
   "a handler that is not there, or is no function, is an error of its own",

@@ -299,7 +299,7 @@ test(
     const appender = createAppender(db.database, NO_CAPS);
     const budget = new BodyBudget({ bodyBytesMax: 250_000, bytesMax: 250_000 });
     const routes = createEventRoutes({ appender, limits, budget, log, rates: new RateLimits() });
-    const app = createServerApp({ log, access, isLocal: true }, { routes });
+    const app = createServerApp({ log, access, openTo: "this machine" }, { routes });
     const outgoing = Object.assign(new EventEmitter(), { closed: false });
     const lines = Array.from({ length: 10_000 }, (_, i) => `{"accountId":"a","data":${i}}\n`).join("");
     const response = await app.request(

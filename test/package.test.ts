@@ -15,12 +15,15 @@ const TSC = resolve("node_modules/typescript/bin/tsc");
 after(async () => await rm(FOLDER, { recursive: true, force: true }));
 
 const CONSUMER = `
-import { type Handler, InturnError, createLog, migrateDatabase, readSettings, startApi, startWorker } from "inturn";
+import { type Handler, InturnError, createInturn, createLog } from "inturn";
 import { createClient } from "inturn/client";
+import { startTestInturn } from "inturn/testing";
 const handler: Handler = async (event, { transaction }) => {
   await transaction(async (client) => void (await client.query("select 1", [event.seq])));
 };
-export default [handler, InturnError, createLog, migrateDatabase, readSettings, startApi, startWorker, createClient];
+const inturn = createInturn({ databaseUrl: "postgres://localhost/app", handler, leaseMs: 5_000, apiKeys: [] });
+const answer: Response | Promise<Response> = inturn.app.fetch(new Request("http://localhost"));
+export default [handler, InturnError, createLog, inturn, answer, startTestInturn, createClient];
 `;
 
 const MODES = [

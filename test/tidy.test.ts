@@ -16,7 +16,7 @@ const LAYERS = [
   ["worker", "push", "http", "dashboard", "client"],
   ["service"],
   ["demo"],
-  ["cli", "index.ts"],
+  ["cli", "testing", "index.ts"],
 ];
 
 async function readSources(): Promise<Map<string, string>> {

@@ -1,6 +1,6 @@
 import { Command, Option } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { listUrgentAccounts, SHOWN_STATES, type UrgencySort } from "../db/accounts.ts";
+import { listUrgentAccounts, SHOWN_STATES, type UrgencySort } from "../db/urgent-accounts.ts";
 import type { ShownState } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { withConnection } from "../service/connection.ts";

@@ -4,7 +4,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { SHOWN_STATES } from "../db/accounts.ts";
 import {
   type BegunOperation,
   type BulkOperation,
@@ -12,6 +11,7 @@ import {
   type OperationStatus,
   requireOperation,
 } from "../db/bulk-operations.ts";
+import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import type { ShownState } from "../domain/account.ts";
 import {
   type BulkVerb,

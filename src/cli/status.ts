@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { SHOWN_STATES } from "../db/accounts.ts";
 import { readPulse } from "../db/pulse.ts";
+import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { withConnection } from "../service/connection.ts";
 import { readStatus, type Status } from "../service/status.ts";

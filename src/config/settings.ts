@@ -178,13 +178,37 @@ export function describeSettings(): { variable: string; description: string; def
  * @throws InturnError `settings_invalid`, which names every faulty value at once
  */
 export function readSettings(environment: NodeJS.ProcessEnv, overrides: SettingOverrides = {}): Settings {
-  const faults: Fault[] = [...unknownVariables(environment), ...unknownOverrides(overrides)];
+  const given = (name: SettingName) => overrides[name] ?? (environment[SETTINGS[name].variable] || undefined);
+  return checkAll(given, (name) => SETTINGS[name].variable, [
+    ...unknownVariables(environment),
+    ...unknownOverrides(overrides),
+  ]);
+}
+
+/**
+ * The settings of a program that runs us inside of it: from nothing but what it gives, under the settings' own names.
+ *
+ * @throws InturnError `settings_invalid`, which names every faulty value at once
+ */
+export function checkSettings(given: SettingOverrides): Settings {
+  return checkAll(
+    (name) => given[name],
+    (name) => name,
+    unknownOverrides(given),
+  );
+}
+
+function checkAll(
+  valueOf: (name: SettingName) => string | number | undefined,
+  whereOf: (name: SettingName) => string,
+  unknown: readonly Fault[],
+): Settings {
+  const faults = [...unknown];
   const settings: Record<string, unknown> = {};
-  for (const [name, { variable, schema }] of Object.entries(SETTINGS)) {
-    const given = overrides[name as SettingName] ?? (environment[variable] || undefined);
-    const read = schema.safeParse(given);
+  for (const [name, { schema }] of Object.entries(SETTINGS) as [SettingName, { schema: z.ZodType }][]) {
+    const read = schema.safeParse(valueOf(name));
     if (read.success) settings[name] = read.data;
-    else faults.push({ where: variable, message: describeIssues(read.error.issues) });
+    else faults.push({ where: whereOf(name), message: describeIssues(read.error.issues) });
   }
   if (faults.length > 0) {
     const list = faults.map((fault) => `  ${fault.where}: ${fault.message}`).join("\n");

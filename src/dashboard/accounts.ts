@@ -2,8 +2,8 @@
  * The accounts: those in trouble first, to be searched, filtered and sorted.
  */
 import { html } from "hono/html";
-import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/accounts.ts";
 import type { Database } from "../db/pool.ts";
+import { listUrgentAccounts, SHOWN_STATES, type UrgencySort, type UrgentAccount } from "../db/urgent-accounts.ts";
 import type { ShownState } from "../domain/account.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";

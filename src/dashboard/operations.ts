@@ -2,7 +2,6 @@
  * A verb for all accounts that match: first counted, then begun, then watched.
  */
 import { html } from "hono/html";
-import { SHOWN_STATES } from "../db/accounts.ts";
 import {
   beginOperation,
   cancelOperation,
@@ -11,6 +10,7 @@ import {
   requireOperation,
 } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
+import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import type { ShownState } from "../domain/account.ts";
 import { isTime } from "../domain/duration.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";

@@ -2,11 +2,11 @@
  * The overview: how much comes in and goes out, what waits and for how long, and which accounts need a person.
  */
 import { html } from "hono/html";
-import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/accounts.ts";
 import type { PauseStatus } from "../db/pauses.ts";
 import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
 import type { TargetStatus } from "../db/target-status.ts";
+import { listUrgentAccounts, SHOWN_STATES, type UrgentAccount } from "../db/urgent-accounts.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { nameOf } from "../domain/pause.ts";

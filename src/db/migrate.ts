@@ -11,7 +11,7 @@ import { codeOf, isLocked, isOutOfResources, isReadOnly, isUnavailable } from ".
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
 import { readReadiness } from "./progress.ts";
-import { withSessionSettings } from "./session-settings.ts";
+import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
 
@@ -32,21 +32,33 @@ export interface Migrated {
  * @param say hears what takes long; by default nobody
  * @throws InturnError `database_unavailable`, or `migration_failed` with what PostgreSQL said
  */
-export async function migrateDatabase(url: string, say: (line: string) => void = () => undefined): Promise<Migrated> {
+export async function migrateDatabase(
+  url: DatabaseAddress,
+  say: (line: string) => void = () => undefined,
+): Promise<Migrated> {
   return await withClient(url, { application_name: "inturn migrate", keepAlive: true }, async (client) => {
     const postgres = await readVersion(client, url);
     await migrateUnderLoad(client, say);
     // Apart from our own: a worker that waits for our tables may hold graphile-worker's, and nobody would see the deadlock.
-    await inMigration(client, say, async () => {
-      const { runMigrations: runGraphileMigrations } = await import("graphile-worker");
-      await runGraphileMigrations({ connectionString: withSessionSettings(url), schema: "graphile_worker" });
-    });
+    await inMigration(client, say, () => migrateGraphileWorker(url));
     return { postgres };
   });
 }
 
+async function migrateGraphileWorker(url: DatabaseAddress): Promise<void> {
+  const { runMigrations } = await import("graphile-worker");
+  const pgPool = new pg.Pool({ ...withSessionSettings(url), max: 1 });
+  const ignore = () => undefined;
+  pgPool.on("error", ignore).on("connect", (client) => client.on("error", ignore));
+  try {
+    await runMigrations({ pgPool, schema: "graphile_worker" });
+  } finally {
+    await pgPool.end();
+  }
+}
+
 /** Whether the tables of this version are there. */
-export async function isMigrated(url: string): Promise<boolean> {
+export async function isMigrated(url: DatabaseAddress): Promise<boolean> {
   return await withClient(url, { application_name: "inturn", connectionTimeoutMillis: 5_000 }, async (client) => {
     const { isMigrated: isThere } = await readReadiness(client);
     return isThere;
@@ -55,11 +67,11 @@ export async function isMigrated(url: string): Promise<boolean> {
 
 /** Does work over a connection of its own, and says what an error means. */
 async function withClient<Result>(
-  url: string,
+  url: DatabaseAddress,
   options: pg.ClientConfig,
   work: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new pg.Client({ connectionString: withSessionSettings(url), ...options });
+  const client = new pg.Client({ ...withSessionSettings(url), ...options });
   client.on("error", () => undefined);
   try {
     await client.connect();
@@ -72,9 +84,9 @@ async function withClient<Result>(
 }
 
 /** The address without its password: what may be shown. */
-export function addressOf(url: string): string {
+export function addressOf(url: DatabaseAddress): string {
   // pg reads addresses that URL does not: those of a socket.
-  const { host, port, database = "" } = new pg.Client({ connectionString: url });
+  const { host, port, database = "" } = new pg.Client(url);
   return `${host}:${port}/${database}`;
 }
 
@@ -119,7 +131,7 @@ async function applyMigrations(client: pg.Client): Promise<void> {
 }
 
 /** @throws InturnError when the server is too old, or a standby */
-async function readVersion(client: pg.Client, url: string): Promise<string> {
+async function readVersion(client: pg.Client, url: DatabaseAddress): Promise<string> {
   const { rows } = await client.query<{ version: string; standby: boolean }>(
     "select current_setting('server_version') as version, pg_is_in_recovery() as standby",
   );
@@ -137,7 +149,7 @@ async function readVersion(client: pg.Client, url: string): Promise<string> {
   );
 }
 
-function explain(error: unknown, url: string): InturnError {
+function explain(error: unknown, url: DatabaseAddress): InturnError {
   if (error instanceof InturnError) return error;
   const said = error instanceof Error ? sayError(error) : String(error);
   if (isUnavailable(error) && !isLocked(error)) {

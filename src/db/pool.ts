@@ -2,7 +2,7 @@
  * Connections. Everything of ours that speaks to PostgreSQL does so through a pool made here.
  */
 import pg from "pg";
-import { withSessionSettings } from "./session-settings.ts";
+import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
 
 /** A pool of connections. */
 export type Database = pg.Pool;
@@ -52,7 +52,7 @@ const INT8 = pg.types.builtins.INT8;
  * @param options.onError hears about connections that break while nobody uses them
  */
 export function openDatabase(options: {
-  url: string;
+  url: DatabaseAddress;
   name: string;
   connectionsMax: number;
   keyedPlans?: boolean;
@@ -62,7 +62,7 @@ export function openDatabase(options: {
 }): Database {
   const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
   const database = new pg.Pool({
-    connectionString: withSessionSettings(options.url, {
+    ...withSessionSettings(options.url, {
       ...KEEPALIVES,
       ...(options.keyedPlans === true && KEYED_PLANS),
     }),

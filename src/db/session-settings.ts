@@ -1,6 +1,12 @@
+/** How a database is reached, and the settings of every session of ours there. */
+import type pg from "pg";
+
+/** A connection string, also one of a socket; or what `pg` takes instead, with a password that a function gives, say. */
+export type DatabaseAddress = string | pg.ClientConfig;
+
 /**
- * The settings of every session of ours. A database, a role and an address can set all of them to something else; what our
- * statements rely on is said here, for every connection, and wins over what others have set.
+ * A database, a role and an address can set all of them to something else; what our statements rely on is said here, for every
+ * connection, and wins over what others have set.
  */
 const RELIED_ON: Readonly<Record<string, string>> = {
   // pg reads times, intervals, bytes and numbers from text.
@@ -18,17 +24,44 @@ const RELIED_ON: Readonly<Record<string, string>> = {
   jit: "off",
 };
 
+/** What of a client's configuration says how the database is reached; the rest is ours. */
+const REACH = [
+  "host",
+  "port",
+  "user",
+  "password",
+  "database",
+  "ssl",
+  "stream",
+  "enableChannelBinding",
+] as const satisfies (keyof pg.ClientConfig)[];
+
 /**
  * The address with these settings for its sessions, on top of what it says itself.
  *
- * @param url a connection string, also one of a socket, which `URL` does not read
  * @param more settings of one kind of connection
  */
-export function withSessionSettings(url: string, more: Readonly<Record<string, string>> = {}): string {
-  const [address = "", query = ""] = url.split("?", 2);
-  const parameters = new URLSearchParams(query);
+export function withSessionSettings(
+  address: DatabaseAddress,
+  more: Readonly<Record<string, string>> = {},
+): pg.ClientConfig {
   const ours = Object.entries({ ...RELIED_ON, ...more }).map(([name, value]) => `-c ${name}=${escapeSpaces(value)}`);
-  parameters.set("options", [parameters.get("options") ?? "", ...ours].join(" ").trim());
+  const withOurs = (theirs: string | null | undefined) => [theirs ?? "", ...ours].join(" ").trim();
+  if (typeof address === "string") return { connectionString: withOptions(address, withOurs) };
+  const reach = Object.fromEntries(
+    REACH.map((name) => [name, address[name]]).filter(([, value]) => value !== undefined),
+  );
+  // What a connection string says wins over its neighbours.
+  const { connectionString, options } = address;
+  if (connectionString === undefined) return { ...reach, options: withOurs(options) };
+  return { ...reach, connectionString: withOptions(connectionString, withOurs) };
+}
+
+/** `URL` does not read the address of a socket. */
+function withOptions(connectionString: string, change: (options: string | null) => string): string {
+  const [address = "", query = ""] = connectionString.split("?", 2);
+  const parameters = new URLSearchParams(query);
+  parameters.set("options", change(parameters.get("options")));
   return `${address}?${parameters.toString()}`;
 }
 

@@ -5,7 +5,7 @@
 import { randomInt } from "node:crypto";
 import pg from "pg";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
-import { withSessionSettings } from "./session-settings.ts";
+import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
 import { LIFE_LOCK_CLASS } from "./workers.ts";
 
 const { silentMs, vanishedMs } = LEASE_TIMES;
@@ -30,9 +30,9 @@ export interface SignOfLife {
 /**
  * Connects and takes a lock under a new key: the server may still hold the one of a connection that we lost.
  */
-export async function openSignOfLife(url: string): Promise<SignOfLife> {
+export async function openSignOfLife(url: DatabaseAddress): Promise<SignOfLife> {
   const client = new pg.Client({
-    connectionString: withSessionSettings(url, KEEPALIVES),
+    ...withSessionSettings(url, KEEPALIVES),
     application_name: "inturn sign of life",
     connectionTimeoutMillis: silentMs,
     query_timeout: silentMs,

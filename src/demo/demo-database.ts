@@ -27,7 +27,7 @@ export async function useDemoDatabase(options: {
   say: (line: string) => void;
 }): Promise<ReadyDatabase> {
   const server = await useDatabase({ ...options, migrate: true });
-  const client = new pg.Client({ connectionString: withSessionSettings(server.url), application_name: "inturn demo" });
+  const client = new pg.Client({ ...withSessionSettings(server.url), application_name: "inturn demo" });
   client.on("error", () => undefined);
   const release = async () => {
     await client.end().catch(() => undefined);

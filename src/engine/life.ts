@@ -2,7 +2,9 @@
  * A worker's life as the others see it: its lease, renewed twice a second, and its sign of life. From here the worker
  * learns how far it may trust its own lease.
  */
+
 import type { Database, Queryable } from "../db/pool.ts";
+import type { DatabaseAddress } from "../db/session-settings.ts";
 import { openSignOfLife, type SignOfLife } from "../db/sign-of-life.ts";
 import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
@@ -11,7 +13,7 @@ import type { PauseWatch } from "./pause-watch.ts";
 
 /** What a life needs. */
 export interface LifeOptions {
-  readonly url: string;
+  readonly url: DatabaseAddress;
   /** For renewals while the sign of life is being restored. */
   readonly database: Database;
   readonly worker: WorkerIdentity;

@@ -11,11 +11,16 @@ import { countHeaders } from "./address.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { Access, ApiContext } from "./route.ts";
 
+/**
+ * Who needs no key: nobody; whoever is on this machine, until there is a key; or everybody, because something before the guard says
+ * who may come.
+ */
+export type OpenTo = "nobody" | "this machine" | "everybody";
+
 /** What the guard stands on. */
 export interface GuardOptions {
   readonly access: AccessToKeys;
-  /** Whether only this machine can reach the server: then it is open to all until there is a key. */
-  readonly isLocal: boolean;
+  readonly openTo: OpenTo;
 }
 
 /**
@@ -37,8 +42,13 @@ export function createGuard(options: GuardOptions): Guard {
   return (c, access, signedIn) => {
     // Who signs is judged when the body is there.
     if (access === "open" || access === "signed") return undefined;
+    if (options.openTo === "everybody") {
+      c.set("caller", ANYBODY);
+      return undefined;
+    }
     const pass = (book: AccessBook) => {
-      const caller = options.isLocal && book.isEmpty ? admitLocal(c) : requireCaller(c, book, signedIn);
+      const caller =
+        options.openTo === "this machine" && book.isEmpty ? admitLocal(c) : requireCaller(c, book, signedIn);
       if (!caller.scopes.includes(access)) {
         throw new InturnError("scope_missing", `This key lacks the scope ${access}.`, { data: { scope: access } });
       }

@@ -2,7 +2,6 @@
  * Operations: a verb for many accounts. A worker carries it out; this begins it, says how far it is, and cancels it.
  */
 import { z } from "@hono/zod-openapi";
-import { SHOWN_STATES } from "../db/accounts.ts";
 import {
   beginOperation,
   cancelOperation,
@@ -11,6 +10,7 @@ import {
   requireOperation,
 } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
+import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { BULK_VERBS, OPERATION_ACCOUNTS_MAX, OPERATION_RATE_MAX } from "../domain/operation.ts";
 import { InturnError } from "../errors/error.ts";

@@ -5,7 +5,7 @@
 
 import type { SendEvent } from "../client/client.ts";
 import { askThrough, type Transaction } from "../db/transactions-of-others.ts";
-import type { Appended } from "../domain/event.ts";
+import type { Appended, NewEvent } from "../domain/event.ts";
 import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { JsonEvents } from "../http/json-events.ts";
@@ -31,9 +31,7 @@ const jsonEvents = new JsonEvents();
  */
 export async function appendIn(transaction: Transaction, events: readonly SendEvent[]): Promise<Appended[]> {
   if (events.length === 0) return [];
-  const context = { accountId: undefined, idempotencyKey: undefined, trace: new RequestTrace(undefined) };
-  const checked = jsonEvents.read(JSON.stringify(events), context).events;
-  const texts = checked.map(({ accountId, data, type, id, occurredAt, metadata, expectedSeq }) => {
+  const texts = toNewEvents(events).map(({ accountId, data, type, id, occurredAt, metadata, expectedSeq }) => {
     const rest = JSON.stringify({ accountId, type, id, time: occurredAt, expectedSeq }).slice(0, -1);
     return `${rest},"metadata":${metadata ?? "null"},"data":${data}}`;
   });
@@ -41,6 +39,12 @@ export async function appendIn(transaction: Transaction, events: readonly SendEv
     throw toRefusal(error) ?? error;
   });
   return rows.map(({ account_id: accountId, seq, duplicate }) => ({ accountId, seq: Number(seq), duplicate }));
+}
+
+/** Checks events as the HTTP API does. @throws InturnError `event_invalid` */
+export function toNewEvents(events: readonly SendEvent[]): readonly NewEvent[] {
+  const context = { accountId: undefined, idempotencyKey: undefined, trace: new RequestTrace(undefined) };
+  return jsonEvents.read(JSON.stringify(events), context).events;
 }
 
 /** Libraries wrap the database's error; what it says is somewhere in the chain of causes. */

@@ -37,23 +37,29 @@ export function requireHandlerOf({ handler, pushUrl }: Settings): string {
   throw new InturnError("settings_invalid", "Name a handler module or a URL to push to, not both.");
 }
 
+/** A handler, and what it is called. */
+export interface NamedHandler {
+  readonly name: string;
+  readonly module: HandlerModule;
+}
+
 /**
- * Loads the handler.
+ * Puts the handler together with the settings.
  *
- * @throws InturnError what `loadHandler` and {@link requireHandlerOf} throw; `settings_invalid` when pushed events could not be signed
+ * @throws InturnError `settings_invalid` when pushed events could not be signed
  */
-export async function composeHandler(settings: Settings, signal: AbortSignal | undefined): Promise<ComposedHandler> {
-  const { name: handlerName, module } = await readHandler(settings, signal);
+export function composeHandler(settings: Settings, { name: handlerName, module }: NamedHandler): ComposedHandler {
   const { eventTypes, targets } = module;
   const ruleOf = createRules(ruleOfDeployment(settings), withPushTargets(eventTypes));
   return { handler: withPush(module.handler, { settings, ruleOf, eventTypes }), handlerName, ruleOf, targets };
 }
 
-/** A URL stands for a handler that pushes everything. */
-async function readHandler(
-  settings: Settings,
-  signal: AbortSignal | undefined,
-): Promise<{ name: string; module: HandlerModule }> {
+/**
+ * Loads the handler that the settings name. A URL stands for a handler that pushes everything.
+ *
+ * @throws InturnError what `loadHandler` and {@link requireHandlerOf} throw
+ */
+export async function loadNamedHandler(settings: Settings, signal: AbortSignal | undefined): Promise<NamedHandler> {
   const { pushUrl, handlerMs } = settings;
   const name = requireHandlerOf(settings);
   if (pushUrl !== undefined) {

@@ -2,7 +2,7 @@ import { TARGET_RULE } from "../domain/target.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { PresetOptions } from "../worker/preset.ts";
 import { Worker } from "../worker/worker.ts";
-import { composeHandler } from "./compose-handler.ts";
+import { composeHandler, loadNamedHandler } from "./compose-handler.ts";
 import type { Listening } from "./listening.ts";
 import type { WorkOptions } from "./work-options.ts";
 import { startWorkerListener } from "./worker-listener.ts";
@@ -10,16 +10,19 @@ import { startWorkerListener } from "./worker-listener.ts";
 /** A worker with its parts, before it starts. */
 export interface ComposedWorker extends PresetOptions {
   readonly listener: Listening | undefined;
+  /** What it has counted, for Prometheus. */
+  readonly exposeMetrics: () => Promise<string>;
 }
 
 /** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
-  const { settings, databaseUrl, log } = options;
-  const { handler, handlerName, ruleOf, targets } = await composeHandler(settings, options.signal);
+  const { settings, databaseUrl, log, ownsProcess = true } = options;
+  const named = options.handler ?? (await loadNamedHandler(settings, options.signal));
+  const { handler, handlerName, ruleOf, targets } = composeHandler(settings, named);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
-  const metrics = new WorkerMetrics({ hasProcess: true });
-  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays };
+  const metrics = new WorkerMetrics({ hasProcess: ownsProcess });
+  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays, ownsProcess };
   const worker = new Worker({ databaseUrl, handler, handlerName, ruleOf, targetRuleOf, log, metrics, ...limits });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {
@@ -28,5 +31,5 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
   };
   const listening = { ...options, exposeMetrics, isReady: () => worker.isReady };
   const listener = port === undefined ? undefined : await startWorkerListener({ ...listening, port });
-  return { worker, listener, databaseUrl, concurrency, shutdownMs, log };
+  return { worker, listener, exposeMetrics, databaseUrl, concurrency, shutdownMs, log };
 }

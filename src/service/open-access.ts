@@ -4,30 +4,27 @@
 import type { Settings } from "../config/settings.ts";
 import { listApiKeys } from "../db/api-keys.ts";
 import type { Database } from "../db/pool.ts";
-import { type Access, createAccess } from "../engine/access.ts";
+import type { Access } from "../engine/access.ts";
 import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
+import type { OpenTo } from "../http/access.ts";
 import type { Log } from "../log/log.ts";
 
 /**
- * Opens the book of keys for a server on the host of the settings.
+ * Who needs no key at the host of the settings.
  *
  * @throws InturnError `keys_needed` when others can reach the host and there is no key
  */
-export async function openAccess(
-  database: Database,
-  options: { settings: Settings; log: Log },
-): Promise<{ access: Access; isLocal: boolean }> {
-  const { settings, log } = options;
-  const isLocal = isLoopback(settings.host);
-  if (!isLocal) await requireKeys(database, settings, log);
-  const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
-  return { access, isLocal };
+export async function openToWhom(database: Database, settings: Settings, log: Log): Promise<OpenTo> {
+  if (isLoopback(settings.host)) return "this machine";
+  await requireKeys(database, settings, log);
+  return "nobody";
 }
 
 /** Says so when everybody on this machine may come in. */
-export async function sayIfOpen(access: Access, log: Log): Promise<void> {
+export async function sayIfOpen(access: Access, openTo: OpenTo, log: Log): Promise<void> {
   try {
+    if (openTo !== "this machine") return;
     if ((await access()).isEmpty) log.info("there is no API key: everybody on this machine may do everything");
   } catch (error) {
     log.debug({ err: error }, "nobody knows yet whether there are API keys");

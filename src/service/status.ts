@@ -1,9 +1,10 @@
 /**
  * The overview for a terminal: the same readings that the dashboard shows.
  */
-import { listUrgentAccounts, type UrgentAccount } from "../db/accounts.ts";
+
 import type { Database } from "../db/pool.ts";
 import { type Pulse, readPulse } from "../db/pulse.ts";
+import { listUrgentAccounts, type UrgentAccount } from "../db/urgent-accounts.ts";
 import { listWorkers, type WorkerAtWork } from "../db/workers.ts";
 
 /** The system at a moment. */

@@ -1,9 +1,15 @@
 import type { Settings } from "../config/settings.ts";
+import type { DatabaseAddress } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
+import type { NamedHandler } from "./compose-handler.ts";
 
 /** What a worker is composed of. */
 export interface WorkOptions {
   readonly settings: Settings;
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseAddress;
   readonly log: Log;
+  /** Instead of the handler that the settings name. */
+  readonly handler?: NamedHandler;
+  /** Whether a process that is stuck is killed, and whether its own metrics are counted: it is ours. True unless told. */
+  readonly ownsProcess?: boolean;
 }

@@ -5,7 +5,6 @@ import type { Log } from "../log/log.ts";
 import { startDispatcher } from "../worker/dispatcher.ts";
 import type { Worker } from "../worker/worker.ts";
 import { composeWorker } from "./compose-worker.ts";
-import { refuseUnknownOptions } from "./options.ts";
 import type { WorkOptions } from "./work-options.ts";
 
 /** A worker under graphile-worker's runner. */
@@ -14,6 +13,8 @@ export interface RunningWorker {
   readonly metricsUrl: string | undefined;
   /** Resolves, with the reason, when the worker cannot go on and no other try would help. */
   readonly failed: Promise<InturnError>;
+  /** What it has counted, for Prometheus. */
+  readonly exposeMetrics: () => Promise<string>;
   /** Ends turns after the event in hand, gives the accounts back and lets go of everything. */
   stop(): Promise<void>;
   /** Ends the wait of `stop`: handlers are told to stop, and their accounts are given back. */
@@ -30,10 +31,15 @@ const RETRY_MS = 500;
  * @param options.signal aborts the wait
  */
 export async function startWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<RunningWorker> {
-  refuseUnknownOptions("startWorker", options, ["settings", "databaseUrl", "log", "signal"]);
   const composed = await composeWorker(options);
   const { worker, listener, log } = composed;
-  await startPatiently(worker, log, options.signal);
+  try {
+    await startPatiently(worker, log, options.signal);
+  } catch (error) {
+    await worker.close();
+    await listener?.close();
+    throw error;
+  }
   const dispatcher = startDispatcher(composed);
 
   async function stop(): Promise<void> {
@@ -43,7 +49,13 @@ export async function startWorker(options: WorkOptions & { signal?: AbortSignal 
     await worker.close();
     await listener?.close();
   }
-  return { metricsUrl: listener?.url, failed: dispatcher.failed, stop, forceStop: () => worker.forceStop() };
+  return {
+    metricsUrl: listener?.url,
+    failed: dispatcher.failed,
+    exposeMetrics: composed.exposeMetrics,
+    stop,
+    forceStop: () => worker.forceStop(),
+  };
 }
 
 async function startPatiently(worker: Worker, log: Log, signal: AbortSignal | undefined): Promise<void> {

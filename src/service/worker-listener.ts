@@ -1,15 +1,18 @@
 /**
  * A worker's own listener: what it counts, for Prometheus, whether it lives, and whether it can do its work.
  */
+
 import type { Settings } from "../config/settings.ts";
 import { openDatabase } from "../db/pool.ts";
+import type { DatabaseAddress } from "../db/session-settings.ts";
+import { createAccess } from "../engine/access.ts";
 import { createServerApp } from "../http/app.ts";
 import { createLivenessRoute, createWorkerReadinessRoute } from "../http/health.ts";
 import { createMetricsRoute } from "../http/metrics.ts";
 import type { Log } from "../log/log.ts";
 import { listen } from "./listen.ts";
 import type { Listening } from "./listening.ts";
-import { openAccess } from "./open-access.ts";
+import { openToWhom } from "./open-access.ts";
 
 /** Few clients read metrics. */
 const CONNECTIONS_MAX = 100;
@@ -17,7 +20,7 @@ const CONNECTIONS_MAX = 100;
 /** Starts the listener on the host and the port for metrics of the settings. The same keys are needed as at the API. */
 export async function startWorkerListener(options: {
   settings: Settings;
-  databaseUrl: string;
+  databaseUrl: DatabaseAddress;
   port: number;
   log: Log;
   exposeMetrics: () => Promise<string>;
@@ -27,9 +30,10 @@ export async function startWorkerListener(options: {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
   const database = openDatabase({ url, name: "inturn metrics", connectionsMax: 1, onError });
   try {
-    const { access, isLocal } = await openAccess(database, { settings, log });
+    const openTo = await openToWhom(database, settings, log);
+    const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });
     const routes = [createMetricsRoute(exposeMetrics), createLivenessRoute(), createWorkerReadinessRoute(isReady)];
-    const app = createServerApp({ access, isLocal, log, basePath: settings.basePath }, { routes });
+    const app = createServerApp({ access, openTo, log, basePath: settings.basePath }, { routes });
     const { host, keepAliveMs } = settings;
     const server = await listen({ fetch: app.fetch, host, port, connectionsMax: CONNECTIONS_MAX, keepAliveMs, log });
     log.info({ url: server.url }, "metrics are at /metrics");

@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { type Database, destroyDatabase, openDatabase } from "../db/pool.ts";
+import type { DatabaseAddress } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
 import { DISPATCHER_CONNECTIONS_MAX } from "./preset.ts";
 
@@ -21,7 +22,7 @@ type OnConnect = (error: Error | undefined, client?: pg.PoolClient, release?: Re
  * A runner that loses its listening connection while it gives up releases that connection twice, in a function that nobody
  * waits for; pg throws at the second time, and the process would end. Here the second time does nothing.
  */
-export function openDispatcherPool(url: string, log: Log): DispatcherPool {
+export function openDispatcherPool(url: DatabaseAddress, log: Log): DispatcherPool {
   const clients = new Set<pg.PoolClient>();
   const pool = openDatabase({
     url,

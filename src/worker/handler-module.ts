@@ -95,7 +95,7 @@ export async function loadHandler(
   });
   offerOurselves();
   const module = await Promise.race([importModule(file), hanging(file, options)]);
-  const { default: handler, eventTypes = {}, targets = {} } = module as Record<string, unknown>;
+  const { default: handler, eventTypes, targets } = module as Record<string, unknown>;
   if (typeof handler !== "function") {
     const found = handler === undefined ? "nothing" : typeof handler;
     throw new InturnError(
@@ -103,10 +103,24 @@ export async function loadHandler(
       `${file} exports ${found} by default; export default async (event, context) => { … }`,
     );
   }
+  return checkHandler(file, { handler: handler as Handler, eventTypes, targets });
+}
+
+/**
+ * Checks what comes with a handler.
+ *
+ * @param where what has it, for who reads the error
+ * @throws InturnError `handler_invalid`
+ */
+export function checkHandler(
+  where: string,
+  given: { handler: Handler; eventTypes: unknown; targets: unknown },
+): HandlerModule {
+  const { handler, eventTypes = {}, targets = {} } = given;
   return {
-    handler: handler as Handler,
-    eventTypes: checkExport(file, "eventTypes", eventTypesSchema, eventTypes) as EventTypes,
-    targets: checkExport(file, "targets", targetsSchema, targets) as TargetRules,
+    handler,
+    eventTypes: checkExport(where, "eventTypes", eventTypesSchema, eventTypes) as EventTypes,
+    targets: checkExport(where, "targets", targetsSchema, targets) as TargetRules,
   };
 }
 

@@ -1,8 +1,10 @@
 /**
  * A worker's connections: those that its turns share, and those that handlers' transactions take.
  */
+
 import { LOCK_MS_MAX } from "../db/locked.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
+import type { DatabaseAddress } from "../db/session-settings.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Log } from "../log/log.ts";
 
@@ -17,7 +19,7 @@ const CONNECTIONS_MAX = 9;
 const TRANSACTIONS_MAX = 20;
 
 /** Opens both pools. */
-export function openWorkerPools(url: string, log: Log): { database: Database; transactionPool: Database } {
+export function openWorkerPools(url: DatabaseAddress, log: Log): { database: Database; transactionPool: Database } {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
   const limits = { statementMsMax: LEASE_TIMES.statementMs, lockMsMax: LOCK_MS_MAX };
   const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { Logger, type Task, WorkerPreset } from "graphile-worker";
 import type pg from "pg";
-import { withSessionSettings } from "../db/session-settings.ts";
+import { type DatabaseAddress, withSessionSettings } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
 import createOperateTask from "./tasks/inturn_operate.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
@@ -32,7 +32,7 @@ export const DISPATCHER_CONNECTIONS_MAX = 6;
 /** What graphile-worker needs to run a worker. */
 export interface PresetOptions {
   readonly worker: Worker;
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseAddress;
   /** Jobs at once; a job lasts as long as its turn. */
   readonly concurrency: number;
   readonly shutdownMs: number;
@@ -46,7 +46,7 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
     extends: [WorkerPreset],
     plugins: [createPlugin(worker)],
     worker: {
-      connectionString: withSessionSettings(options.databaseUrl),
+      ...dispatcherAddress(options.databaseUrl),
       schema: "graphile_worker",
       concurrentJobs: options.concurrency,
       maxPoolSize: DISPATCHER_CONNECTIONS_MAX,
@@ -60,6 +60,12 @@ export function createPreset(options: PresetOptions): GraphileConfig.Preset {
       logger: createGraphileLogger(log),
     },
   };
+}
+
+/** For the plain tool, which opens a pool itself. Our dispatcher gives it one, and an address that is no string has no other way. */
+function dispatcherAddress(address: DatabaseAddress): { connectionString?: string } {
+  const { connectionString } = withSessionSettings(address);
+  return connectionString === undefined ? {} : { connectionString };
 }
 
 /** Gives the tasks their worker, and tells the worker under which name its jobs are locked. */

@@ -1,3 +1,4 @@
+import type { DatabaseAddress } from "../db/session-settings.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { TargetRule } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
@@ -6,7 +7,7 @@ import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 
 /** What a worker is made of. */
 export interface WorkerOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseAddress;
   readonly handler: Handler;
   /** What the log calls it. */
   readonly handlerName: string;
@@ -25,4 +26,6 @@ export interface WorkerOptions {
   /** How long settled events are kept; 0 keeps them for ever. */
   readonly keepDays: number;
   readonly metrics: WorkerMetrics;
+  /** Whether the process is killed when its event loop is stuck. */
+  readonly ownsProcess: boolean;
 }

@@ -181,9 +181,9 @@ export class Worker {
   }
 
   async #start(): Promise<void> {
-    const { log, concurrency, leaseMs, handlerName: handler } = this.#options;
+    const { log, concurrency, leaseMs, ownsProcess, handlerName: handler } = this.#options;
     await this.#life.begin();
-    this.#stopWatchdog = startWatchdog(leaseMs);
+    if (ownsProcess) this.#stopWatchdog = startWatchdog(leaseMs);
     const { signal } = this.#closing;
     this.#loops = [
       every({ signal, log, onErrorMs: RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),

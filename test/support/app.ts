@@ -27,7 +27,7 @@ export function createTestApp(database: Database, options: Partial<AppOptions> =
     log,
     limits: LIMITS,
     access: createAccess({ database, environmentKeys: [] }),
-    isLocal: true,
+    openTo: "this machine",
     exposeMetrics: async () => "",
     pages: createDashboard({ database, watch: new PulseWatch(database), log, answers, basePath: "" }),
     ...options,
