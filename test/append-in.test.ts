@@ -13,6 +13,7 @@ import createPostgres from "postgres";
 import type { Transaction } from "../src/db/transactions-of-others.ts";
 import { appendIn } from "../src/index.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { openPrisma } from "./support/prisma.ts";
 
 type Work = (transaction: Transaction, run: (text: string) => Promise<unknown>) => Promise<void>;
 
@@ -118,6 +119,21 @@ const LIBRARIES: Record<string, (url: string) => Library> = {
         await trx.commit().execute();
       },
       end: async () => await db.destroy(),
+    };
+  },
+  Prisma: (url) => {
+    const client = openPrisma(url);
+    const transact = async (work: Work) =>
+      await client.$transaction(async (tx) => await work(tx, async (text) => await tx.$executeRawUnsafe(text)));
+    return {
+      transact,
+      nest: async (outer, inner) =>
+        await transact(async (tx, run) => {
+          await outer(tx, run);
+          await run("savepoint s");
+          await inner(tx, run).catch(async () => await run("rollback to savepoint s"));
+        }),
+      end: async () => await client.$disconnect(),
     };
   },
   "postgres.js": (url) => {

@@ -3,6 +3,8 @@
  * libraries has to be here.
  */
 
+import { codeOf } from "../errors/database.ts";
+
 /** The one statement. Its only parameter is text: how arrays are passed differs from library to library. */
 const STATEMENT = ["select account_id, seq::text as seq, duplicate from inturn.append_json(", "::text::json)"] as const;
 
@@ -40,13 +42,19 @@ interface PostgresJsTransaction {
   unsafe(text: string, values?: never[]): PromiseLike<unknown>;
 }
 
+/** A transaction of Prisma. */
+interface PrismaTransaction {
+  $queryRawUnsafe(text: string, ...values: unknown[]): PromiseLike<unknown>;
+}
+
 /** What {@link askThrough} takes. */
 export type Transaction =
   | PgTransaction
   | DrizzleTransaction
   | KnexTransaction
   | KyselyTransaction
-  | PostgresJsTransaction;
+  | PostgresJsTransaction
+  | PrismaTransaction;
 
 /** Runs the statement in somebody's transaction. */
 export async function askThrough(transaction: Transaction, events: string): Promise<readonly Row[]> {
@@ -56,6 +64,7 @@ export async function askThrough(transaction: Transaction, events: string): Prom
 
 async function ask(transaction: Transaction, events: string): Promise<unknown> {
   const numbered = STATEMENT.join("$1");
+  if (can(transaction, "$queryRawUnsafe")) return await transaction.$queryRawUnsafe(numbered, events);
   if (can(transaction, "unsafe")) return await transaction.unsafe(numbered, [events] as never[]);
   if (can(transaction, "raw")) return await transaction.raw(STATEMENT.join("?"), [events] as never[]);
   if (can(transaction, "executeQuery"))
@@ -79,4 +88,36 @@ function can<Name extends string>(
 function compiledForKysely(text: string, events: string): object {
   const query = { kind: "RawNode", sqlFragments: [text], parameters: [] };
   return { sql: text, parameters: [events], query, queryId: { queryId: "inturn_append" } };
+}
+
+/** What PostgreSQL said. */
+interface Said {
+  readonly code: string | undefined;
+  readonly constraint: unknown;
+  readonly message: string;
+}
+
+/** Libraries wrap the database's error; what it says is somewhere in the chain of causes, or where Prisma keeps it. */
+export function* saidIn(error: unknown): Iterable<Said> {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { constraint, constraint_name: name = constraint, meta } = cause as WrappedError;
+    yield { code: codeOf(cause), constraint: name, message: cause.message };
+    const {
+      originalCode: code,
+      originalMessage: message = "",
+      constraint: broken,
+    } = meta?.driverAdapterError?.cause ?? {};
+    if (code !== undefined) yield { code, constraint: broken?.index, message };
+  }
+}
+
+/** The fields of `pg`'s errors, of those of postgres.js, and of Prisma's. */
+interface WrappedError {
+  readonly constraint?: unknown;
+  readonly constraint_name?: unknown;
+  readonly meta?: {
+    readonly driverAdapterError?: {
+      readonly cause?: { originalCode?: string; originalMessage?: string; constraint?: { index?: unknown } };
+    };
+  };
 }

@@ -4,9 +4,8 @@
  */
 
 import type { SendEvent } from "../client/client.ts";
-import { askThrough, type Transaction } from "../db/transactions-of-others.ts";
+import { askThrough, saidIn, type Transaction } from "../db/transactions-of-others.ts";
 import type { Appended, NewEvent } from "../domain/event.ts";
-import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { JsonEvents } from "../http/json-events.ts";
 import { RequestTrace } from "../trace/request-trace.ts";
@@ -17,7 +16,7 @@ const jsonEvents = new JsonEvents();
  * Appends events, all or none, in their order, after those that their accounts have. Their accounts are locked until the transaction
  * ends: keep it short.
  *
- * @param transaction a client of `pg` with an open transaction, or a transaction of drizzle, knex, kysely or postgres.js
+ * @param transaction a client of `pg` with an open transaction, or a transaction of drizzle, knex, kysely, Prisma or postgres.js
  * @returns the seq of each event, and whether it was there already
  * @throws InturnError `event_invalid`, before anything is asked; `event_id_reused` and `seq_unexpected`: then the transaction
  *   has failed, unless a savepoint was set before; database errors as they come
@@ -47,18 +46,11 @@ export function toNewEvents(events: readonly SendEvent[]): readonly NewEvent[] {
   return jsonEvents.read(JSON.stringify(events), context).events;
 }
 
-/** Libraries wrap the database's error; what it says is somewhere in the chain of causes. */
 function toRefusal(error: unknown): InturnError | undefined {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    const code = codeOf(cause);
-    const { constraint, constraint_name: name = constraint } = cause as {
-      constraint?: unknown;
-      constraint_name?: unknown;
-    };
-    if (code === "IT013")
-      return new InturnError("seq_unexpected", `${cause.message}; nothing was stored.`, { cause: error });
-    if (code === "23505" && name === "events_event_id")
-      return new InturnError("event_id_reused", `${cause.message}; nothing was stored.`, { cause: error });
+  for (const { code, constraint, message } of saidIn(error)) {
+    if (code === "IT013") return new InturnError("seq_unexpected", `${message}; nothing was stored.`, { cause: error });
+    if (code === "23505" && constraint === "events_event_id")
+      return new InturnError("event_id_reused", `${message}; nothing was stored.`, { cause: error });
   }
   return undefined;
 }
