@@ -11,7 +11,7 @@ declare const WebAssembly: { readonly Module: new (bytes: Uint8Array) => object 
 const COMPILER = "@prisma/client/runtime/query_compiler_fast_bg.postgresql";
 
 /** A transaction of Prisma. */
-export interface PrismaTransaction {
+interface PrismaTransaction {
   $queryRawUnsafe(text: string, ...values: unknown[]): PromiseLike<unknown>;
   $executeRawUnsafe(text: string, ...values: unknown[]): PromiseLike<number>;
 }
