@@ -21,6 +21,7 @@ const RATIOS = [
   ["ingest-1-keys", "ingest-1"],
   ["ingest-500-keys", "ingest-500"],
   ["drain-watched", "drain"],
+  ["drain-batch", "drain"],
 ] as const;
 
 const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));

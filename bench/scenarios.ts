@@ -4,6 +4,7 @@
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { Logger, run, runMigrations } from "graphile-worker";
 import pg from "pg";
 import { readSettings, type Settings } from "../src/config/settings.ts";
@@ -32,6 +33,7 @@ export interface Scenario {
 
 const ACCOUNTS = 1_000;
 const SEED = 42;
+const BATCH_HANDLER = fileURLToPath(new URL("batch-handler.ts", import.meta.url));
 
 /** All of them, in the order of the report. */
 export const SCENARIOS: readonly Scenario[] = [
@@ -69,13 +71,19 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "drain",
     what: "2 workers settle a backlog, no-op handler",
     events: 100_000,
-    measure: (url, events) => measureDrain(url, events, 0),
+    measure: (url, events) => measureDrain(url, events),
+  },
+  {
+    name: "drain-batch",
+    what: "as drain, with a handler of batches of 100",
+    events: 100_000,
+    measure: (url, events) => measureDrain(url, events, { handler: BATCH_HANDLER }),
   },
   {
     name: "drain-watched",
     what: "as drain, while ten browsers look at the live overview",
     events: 100_000,
-    measure: (url, events) => measureDrain(url, events, 10),
+    measure: (url, events) => measureDrain(url, events, { viewers: 10 }),
   },
   {
     name: "end-to-end",
@@ -91,8 +99,8 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-function settingsFor(url: string): Settings {
-  return { ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0 }), databaseUrl: url };
+function settingsFor(url: string, handler = "sleep"): Settings {
+  return { ...readSettings({}, { logLevel: "warn", handler, handlerMs: 0, port: 0 }), databaseUrl: url };
 }
 
 async function measureIngest(
@@ -132,11 +140,16 @@ async function measureEcho(events: number): Promise<Measurement> {
   }
 }
 
-async function measureDrain(url: string, events: number, viewers: number): Promise<Measurement> {
+async function measureDrain(
+  url: string,
+  events: number,
+  { viewers = 0, handler = "sleep" }: { viewers?: number; handler?: string } = {},
+): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
     await appendBacklog(client, workload.events);
-    const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 2, say: () => undefined });
+    const settings = settingsFor(url, handler);
+    const fleet = await startFleet({ settings, databaseUrl: url, workers: 2, say: () => undefined });
     // A short drain may be over before a page has come: all of them are open before anybody waits for its end.
     const pages = await Promise.all(Array.from({ length: viewers }, () => fetch(`${fleet.url}/live`)));
     const watching = Promise.allSettled(pages.map(readToEnd));

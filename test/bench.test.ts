@@ -23,6 +23,7 @@ test(
         "ingest-1-keys",
         "echo",
         "drain",
+        "drain-batch",
         "drain-watched",
         "end-to-end",
         "queue-name",

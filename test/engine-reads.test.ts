@@ -123,7 +123,7 @@ test(
           readBatches(
             d,
             running.map(({ accountId }) => ({ accountId, afterSeq: 1 })),
-            { bytesMax: 1_000 },
+            { eventsMax: 50, bytesMax: 1_000 },
           ),
         0,
         2 * batch,

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { Hono } from "hono";
 import pg from "pg";
-import { createInturn, type HandlerEvent, type Inturn } from "../src/index.ts";
+import { BatchError, createInturn, type HandlerEvent, type Inturn } from "../src/index.ts";
 import { startTestInturn } from "../src/testing/index.ts";
 import { withDatabase } from "./support/database.ts";
 import { until } from "./support/until.ts";
@@ -126,6 +126,13 @@ test("what createInturn cannot use is refused with its name", async () => {
   refused({ databaseUrl, port: 80 }, "settings_invalid", /port: .*does not listen/);
   refused({ databaseUrl, apiKeys: ["short"] }, "settings_invalid", /apiKeys: each key needs 32/);
   refused({ databaseUrl, handler: "./handler.mjs" }, "handler_invalid", /is a function; this is string/);
+  const batch = { handler: () => 1, eventsMax: 10 };
+  refused({ databaseUrl, handler: () => 1, batch }, "settings_invalid", /a handler or a batch, not both/);
+  refused(
+    { databaseUrl, batch: { ...batch, eventsMax: 5_000 } },
+    "handler_invalid",
+    /batch of createInturn.*eventsMax/s,
+  );
   refused(
     { databaseUrl, handler: () => 1, eventTypes: { x: { attempts: 1 } } },
     "handler_invalid",
@@ -199,10 +206,15 @@ test("a handler is tested without sleeping: settled() waits, and tells what a ha
     logLevel: "silent",
     backoffMs: 1,
     attemptsMax: 2,
-    handler: async ({ data, seq }, { attempt }) => {
-      if (data === "twice" && attempt === 1) throw new Error("once");
-      if (data === "never") throw new Error("the till is empty");
-      seen.push(seq);
+    batch: {
+      eventsMax: 10,
+      handler: (events, { attempt }) => {
+        for (const [i, { data, seq }] of events.entries()) {
+          if (data === "twice" && (attempt === 1 || i > 0)) throw new BatchError(i, new Error("once"));
+          if (data === "never") throw new BatchError(i, new Error("the till is empty"));
+          seen.push(seq);
+        }
+      },
     },
   });
   await using([inturn], async () => {

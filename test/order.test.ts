@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { reconcileOnce } from "../src/db/reconcile.ts";
 import { runTurn } from "../src/engine/turn.ts";
 import type { TurnOptions } from "../src/engine/turn-options.ts";
+import { BatchError } from "../src/errors/retry.ts";
 import { withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
 import { accountRow, appendTo, countWoken, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
@@ -23,11 +24,13 @@ test(
       workers: fc.integer({ min: 2, max: 4 }),
       // What the handler of the nth call does: ms to take, or -1 to fail.
       handling: fc.array(fc.constantFrom(0, 0, 1, 5, -1), { minLength: 5, maxLength: 20 }),
+      // How many events of an account the handler gets together.
+      together: fc.constantFrom(1, 3, 100),
       // Which worker loses its lease, again and again.
       thefts: fc.array(fc.nat({ max: 3 }), { maxLength: 12 }),
     });
     await fc.assert(
-      fc.asyncProperty(schedule, async ({ batches, workers: count, handling, thefts }) => {
+      fc.asyncProperty(schedule, async ({ batches, workers: count, handling, together, thefts }) => {
         await db.query("truncate inturn.accounts, inturn.events, inturn.workers");
         const settled: Record<string, number[]> = {};
         const expected: Record<string, number> = {};
@@ -37,12 +40,13 @@ test(
             createTestWorker(db, (accountId, seq) => (settled[accountId] ??= []).push(seq)),
           ),
         );
-        const handler = async () => {
+        const handler = async (events: readonly unknown[] = []) => {
           const step = handling[calls++ % handling.length] ?? 0;
           if (step > 0) await sleep(step);
           // Later calls succeed, so that every schedule ends.
-          if (step < 0 && calls < 60) throw new Error("as the schedule says");
+          if (step < 0 && calls < 60) throw new BatchError(calls % Math.max(1, events.length), "as the schedule says");
         };
+        const batch = together === 1 ? undefined : { handler, eventsMax: together, bytesMax: 262_144 };
         let appended = false;
         const isDone = async () => {
           // Asked before the question: an answer from before the last append would look like the end.
@@ -62,7 +66,11 @@ test(
         // Everybody tries every account all the time: far more wake-ups than a dispatcher would send.
         const working = workers.map(async ({ options }) => {
           while (!(await isDone())) {
-            await Promise.all(["a", "b", "c"].map((accountId) => runTurn({ ...options, handler }, accountId)));
+            await Promise.all(
+              ["a", "b", "c"].map((accountId) =>
+                runTurn({ ...options, handler: async () => await handler(), batch }, accountId),
+              ),
+            );
           }
         });
         const stealing = (async () => {

@@ -15,17 +15,14 @@ export interface Batch {
   readonly nextBytes: number;
 }
 
-/** The most events of one account that a worker keeps in memory. */
-const BATCH_EVENTS_MAX = 50;
-
 /** How large an event is as text, in a statement; an event of an earlier version does not say, and is unpacked for it. */
 export const BYTES = "coalesce(e.bytes, octet_length(e.data::text) + coalesce(octet_length(e.metadata::text), 0))";
 
 const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type,
   e.occurred_at as "occurredAt", e.received_at as "receivedAt"`;
 
-const READ_PAGES = {
-  name: "inturn_read_pages",
+const createRead = (eventsMax: number) => ({
+  name: `inturn_read_${eventsMax}`,
   text: `
     select batch.*
     from unnest($1::text[], $2::bigint[]) as wanted (account_id, after_seq)
@@ -38,27 +35,28 @@ const READ_PAGES = {
           select e.account_id, e.seq, e.event_id, e.type, e.data, e.metadata, e.occurred_at, e.received_at, ${BYTES} as bytes
           from inturn.events as e
           where e.account_id = wanted.account_id and e.seq > wanted.after_seq
-          order by e.seq limit ${BATCH_EVENTS_MAX}
+          order by e.seq limit ${eventsMax}
         ) as n
       ) as e
       where e.bytes_so_far <= $3 or e.bytes_so_far = e.bytes
       order by e.seq
     ) as batch`,
-};
+});
 
 /**
  * Reads the next events of several accounts, for each request a batch.
  *
+ * @param options.eventsMax of one batch
  * @param options.bytesMax of one batch: data and metadata, as text
  */
 export async function readBatches(
   database: Database,
   requests: readonly BatchRequest[],
-  options: { bytesMax: number },
+  options: { eventsMax: number; bytesMax: number },
 ): Promise<Batch[]> {
-  const { bytesMax } = options;
+  const { eventsMax, bytesMax } = options;
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq), bytesMax];
-  const { rows } = await database.query<StoredEvent>({ ...READ_PAGES, values });
+  const { rows } = await database.query<StoredEvent>({ ...createRead(eventsMax), values });
   const batches = new Map<string, { events: StoredEvent[]; nextBytes: number }>();
   for (const event of rows) {
     const batch = batches.get(event.accountId) ?? { events: [], nextBytes: 0 };

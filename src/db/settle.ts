@@ -3,11 +3,14 @@ import { momentOf, recordAttempts } from "./attempts.ts";
 import type { Queryable } from "./pool.ts";
 import { isIn } from "./transaction.ts";
 
-/** An event that is done with, by the holder of its account's lease. */
+/** An event that is done with, or several in a row, by the holder of its account's lease. */
 export interface Settlement {
   readonly accountId: string;
   readonly epoch: number;
+  /** Of the event; of several, of the last one. */
   readonly seq: number;
+  /** Of several events, of the first one. */
+  readonly fromSeq?: number;
   readonly outcome: Exclude<Outcome, "skipped">;
   /** Why it was set aside; null when it was processed. */
   readonly error: string | null;
@@ -15,6 +18,7 @@ export interface Settlement {
   readonly attempts: number;
   /** When the handler was called, by the database's clock, in microseconds; null when it was not. */
   readonly startedUs: number | null;
+  /** How long the handler took; of several events, the share of each. */
   readonly durationMs: number | null;
   /** Give the account back to the others when it has more events. */
   readonly yields: boolean;
@@ -47,16 +51,16 @@ export interface Settled {
  * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
  * event that is settled already, in whichever way, is none that its writes may be committed for.
  */
-const createSettle = (condition = "") => `
+const createSettle = ({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTransaction: boolean }) => `
   with held as materialized (
     select i.*, a.state,
-      a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid,
+      a.epoch = i.epoch and a.processed_seq = ${ofSeveral ? "i.from_seq" : "i.seq"} - 1 and a.state = 'running' as valid,
       a.epoch = i.epoch and a.processed_seq = i.seq and not i.keeps_lease as repeated,
       case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[])
-      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease)
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[], $11::bigint[])
+      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease, from_seq)
     join inturn.accounts as a on a.id = i.account_id
-    ${condition}
+    ${inTransaction ? `where ${isIn("$12")}` : ""}
     order by a.id
     for update of a
   ), stored as (
@@ -84,7 +88,7 @@ const createSettle = (condition = "") => `
       -- What was started too early stays to be seen (see noteEarlyStarts).
       started_at = least(e.started_at, ${momentOf("s.started_us")})
     from settled as s
-    where e.account_id = s.account_id and e.seq = s.seq
+    where e.account_id = s.account_id and e.seq ${ofSeveral ? "between s.from_seq and s.seq" : "= s.seq"}
   ), woken as materialized (
     select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
     from settled as s where s.waits having count(*) > 0
@@ -96,17 +100,21 @@ const createSettle = (condition = "") => `
   select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
   from held as h where h.repeated`;
 
-const SETTLE = createSettle();
+const SETTLE = { name: "inturn_settle", text: createSettle({ ofSeveral: false, inTransaction: false }) };
 
-const SETTLE_IN_TRANSACTION = createSettle(`where ${isIn("$11")}`);
+/** Apart, for a look-up by one key is what most workers settle with. */
+const SETTLE_SEVERAL = { name: "inturn_settle_several", text: createSettle({ ofSeveral: true, inTransaction: false }) };
+
+const SETTLE_IN_TRANSACTION = createSettle({ ofSeveral: true, inTransaction: true });
 
 /**
- * Settles these events in one transaction, at most one of each account. An event whose lease was lost is not among the
+ * Settles these events in one transaction, at most one settlement of each account. An event whose lease was lost is not among the
  * answers, and nothing of it was written.
  */
 export async function settleEvents(database: Queryable, settlements: readonly Settlement[]): Promise<Settled[]> {
   const values = valuesOf(settlements);
-  const { rows } = await database.query<Settled>({ name: "inturn_settle", text: SETTLE, values });
+  const statement = settlements.some(({ fromSeq }) => fromSeq !== undefined) ? SETTLE_SEVERAL : SETTLE;
+  const { rows } = await database.query<Settled>({ ...statement, values });
   if (rows.length < settlements.length) await noteEarlyStarts(database, settlements);
   const dead = settlements.filter(({ outcome }) => outcome === "dead");
   if (dead.length > 0) await rememberLastAttempts(database, dead);
@@ -151,7 +159,7 @@ export async function settleInTransaction(
  */
 export async function noteEarlyStarts(database: Queryable, refused: readonly Settlement[]): Promise<void> {
   const column = <Key extends keyof Settlement>(key: Key) => refused.map((settlement) => settlement[key]);
-  const values = [column("accountId"), column("epoch"), column("seq"), column("startedUs")];
+  const values = [column("accountId"), column("epoch"), column("seq"), column("startedUs"), firstSeqs(refused)];
   // Only a trace: a settle must not fail because of it.
   await database.query({ text: NOTE_EARLY_STARTS, values }).catch(() => undefined);
 }
@@ -159,9 +167,13 @@ export async function noteEarlyStarts(database: Queryable, refused: readonly Set
 const NOTE_EARLY_STARTS = `
   update inturn.events as e
   set started_at = least(e.started_at, ${momentOf("i.started_us")})
-  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) as i (account_id, epoch, seq, started_us)
-  join inturn.accounts as a on a.id = i.account_id and a.epoch = i.epoch and a.processed_seq < i.seq - 1
-  where e.account_id = i.account_id and e.seq = i.seq`;
+  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) as i (account_id, epoch, seq, started_us, from_seq)
+  join inturn.accounts as a on a.id = i.account_id and a.epoch = i.epoch and a.processed_seq < i.from_seq - 1
+  where e.account_id = i.account_id and e.seq between i.from_seq and i.seq`;
+
+function firstSeqs(settlements: readonly Settlement[]): number[] {
+  return settlements.map(({ fromSeq, seq }) => fromSeq ?? seq);
+}
 
 function valuesOf(settlements: readonly Settlement[]): unknown[] {
   const column = <Key extends keyof Settlement>(key: Key) => settlements.map((settlement) => settlement[key]);
@@ -176,5 +188,6 @@ function valuesOf(settlements: readonly Settlement[]): unknown[] {
     column("durationMs"),
     column("yields"),
     column("keepsLease"),
+    firstSeqs(settlements),
   ];
 }

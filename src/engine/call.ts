@@ -8,12 +8,18 @@ import { idempotencyKeyOf } from "../domain/lease.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { type HandlerSpan, startHandlerSpan } from "../trace/handler-span.ts";
-import type { Handler, HandlerContext, HandlerEvent } from "./handler.ts";
+import type { HandlerContext, HandlerEvent } from "./handler.ts";
+import type { HandlerBatch } from "./handler-batch.ts";
+
+/** Events as a handler sees them. */
+type HandlerEvents = readonly [HandlerEvent, ...HandlerEvent[]];
 
 /** What to call the handler with. */
 export interface CallOptions {
-  readonly handler: Handler;
-  readonly event: StoredEvent;
+  /** The handler, of one event or of several. */
+  readonly handle: (events: HandlerEvents, context: HandlerContext) => Promise<void> | void;
+  readonly events: HandlerBatch;
+  /** Of the first event. */
   readonly attempt: number;
   readonly epoch: number;
   /** The handler's time limit. */
@@ -29,12 +35,19 @@ type Transact = <Result>(
   signal: AbortSignal,
 ) => Promise<{ result: Result; settled: Settled }>;
 
+/** How a call failed. */
+export interface CallFailure {
+  readonly error: unknown;
+  /** Whether it had begun to settle in a transaction: nothing of that was kept. */
+  readonly isRolledBack: boolean;
+}
+
 /** How a call ended. */
 type CallEnd =
   | { readonly end: "done" }
   /** The event was settled by the handler's own transaction. */
   | { readonly end: "settled"; readonly settled: Settled }
-  | { readonly end: "failed"; readonly error: unknown }
+  | ({ readonly end: "failed" } & CallFailure)
   /** Its transaction could not begin, and it has passed that on: no fault of the event's. */
   | { readonly end: "hindered"; readonly error: unknown }
   /** It was told to stop for no fault of its own. */
@@ -75,13 +88,14 @@ export function callHandler(options: CallOptions): Call {
   let timer = setTimeout(() => {
     timedOut = new InturnError("handler_timed_out", `the handler took longer than ${options.handlerTimeoutMs} ms`);
     signal.abort(timedOut);
-    timer = setTimeout(() => conclude({ end: "failed", error: timedOut }), TIMED_OUT_MS_MAX);
+    const end = { end: "failed", error: timedOut, isRolledBack: false } as const;
+    timer = setTimeout(() => conclude(end), TIMED_OUT_MS_MAX);
   }, options.handlerTimeoutMs);
 
   const onFailed = (error: unknown): CallEnd => {
     if (interrupted) return { end: "abandoned" };
     if (transaction.hindered(error)) return { end: "hindered", error };
-    return { end: "failed", error: timedOut ?? error };
+    return { end: "failed", error: timedOut ?? error, isRolledBack: transaction.wasTried() };
   };
   void handle(options, signal, transaction, span)
     .then((): CallEnd => ({ end: "done" }), onFailed)
@@ -103,8 +117,9 @@ async function handle(
   transaction: OneTransaction,
   span: HandlerSpan,
 ): Promise<void> {
-  const event = toHandlerEvent(options.event);
-  await span.run(() => options.handler(event, createContext(options, signal, transaction)));
+  const [head, ...others] = options.events;
+  const events: HandlerEvents = [toHandlerEvent(head), ...others.map(toHandlerEvent)];
+  await span.run(() => options.handle(events, createContext(options, signal, transaction)));
   await transaction.finished();
 }
 
@@ -126,7 +141,8 @@ function toHandlerEvent(event: StoredEvent): HandlerEvent {
 
 /** What few handlers use is made when it is asked for. */
 function createContext(options: CallOptions, signal: LazySignal, transaction: OneTransaction): HandlerContext {
-  const { event, attempt, epoch, log } = options;
+  const { attempt, epoch, log } = options;
+  const [event] = options.events;
   return {
     attempt,
     epoch,
@@ -167,6 +183,8 @@ interface OneTransaction {
   readonly run: HandlerContext["transaction"];
   /** What the settle inside it answered, once it is committed. */
   settled(): Settled | undefined;
+  /** Whether the handler has called for it. */
+  wasTried(): boolean;
   /** Resolves when none is under way; rejects when the last one failed. */
   finished(): Promise<unknown>;
   /** Whether the handler failed because the last one could not begin. */
@@ -176,6 +194,7 @@ interface OneTransaction {
 function createTransaction(transact: Transact, signal: LazySignal): OneTransaction {
   let settled: Settled | undefined;
   let underWay = false;
+  let tried = false;
   let hindrance: InturnError | undefined;
   let last: Promise<unknown> = Promise.resolve();
   async function run<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result> {
@@ -183,6 +202,7 @@ function createTransaction(transact: Transact, signal: LazySignal): OneTransacti
       throw new InturnError("transaction_repeated", "An event is settled once: call context.transaction once.");
     }
     underWay = true;
+    tried = true;
     const running = transact(work, signal.get());
     last = running;
     hindrance = undefined;
@@ -207,6 +227,7 @@ function createTransaction(transact: Transact, signal: LazySignal): OneTransacti
       return running;
     },
     settled: () => settled,
+    wasTried: () => tried,
     finished() {
       // A handler that returns all the same has swallowed it.
       hindrance = undefined;

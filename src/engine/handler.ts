@@ -82,3 +82,18 @@ export interface HandlerContext {
  * Delivery is at least once: after a crash between the handler's end and the settle, the event is handed out again.
  */
 export type Handler = (event: HandlerEvent, context: HandlerContext) => Promise<void> | void;
+
+/** What a handler of batches gets beside the events: `attempt` is that of the first one, and each event has a key of its own. */
+export type BatchContext = Omit<HandlerContext, "idempotencyKey">;
+
+/**
+ * A handler that gets the next events of one account together, in seq order: one or more. When it resolves, all of them are settled. When
+ * it throws, none is, and the first one has failed; `BatchError` says that others went well before the one that failed. With
+ * `transaction` all of them are settled in it, or none.
+ *
+ * An event that has failed comes alone. Its time limit is the batch's. Events of one batch have the same rule in `eventTypes`.
+ */
+export type BatchHandler = (
+  events: readonly [HandlerEvent, ...HandlerEvent[]],
+  context: BatchContext,
+) => Promise<void> | void;

@@ -41,6 +41,11 @@ export class HeadTarget {
     this.#outages = claimed.headOutages;
   }
 
+  /** Whether the head is the one event that finds out whether its target is back. */
+  get isProbe(): boolean {
+    return this.#isProbe;
+  }
+
   /** The name of the head's target. */
   nameFor(rule: TargetOfType): string {
     return this.#named ?? rule.target;

@@ -13,7 +13,7 @@ const MEMORY_REST_MS = 5_000;
 /** A lease that a turn holds: what every write names, whether handlers may start under it, and how it is given back. */
 export class HeldLease {
   readonly claimed: Claimed;
-  /** The last event whose handler was started. */
+  /** The last head whose handler was started. */
   startedSeq: number | null = null;
   /** The pause that has let the account go on for one event, which it still covers. */
   #releasedBy: number | null;
@@ -40,7 +40,12 @@ export class HeldLease {
     return !this.mustEnd && this.#pauseOf(event) === null;
   }
 
-  /** Takes note of an event that is about to start. */
+  /** Whether an event may go together with the one before it: what lets an account go on for one event lets one go. */
+  mayFollow({ type }: StoredEvent): boolean {
+    return this.#options.pauses.covering(this.claimed.accountId, type, null) === undefined;
+  }
+
+  /** Takes note of an event that is about to start: of a batch, the first one that is not settled. */
   noteStart(event: StoredEvent): void {
     this.startedSeq = event.seq;
     this.#releasedBy = null;

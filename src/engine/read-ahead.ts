@@ -17,8 +17,11 @@ import { untilAvailable } from "./until-available.ts";
 /** Accounts in one statement of a turn; the row locks that it takes are held until it commits. */
 export const BATCH_ACCOUNTS_MAX = 500;
 
+/** The most events of one account that a worker keeps in memory, unless its handler wants more of them together. */
+const BATCH_EVENTS_MAX = 50;
+
 /** The most bytes of a batch, however much memory there is. */
-const BATCH_BYTES_MAX = 262_144;
+export const BATCH_BYTES_MAX = 262_144;
 
 /** Large events that one statement reads together, in bytes; a larger one is read alone. */
 const STATEMENT_BYTES_MAX = 4_194_304;
@@ -36,6 +39,8 @@ export interface ReadAheadOptions {
   readonly bytesMax: number;
   /** Accounts in hand at once. */
   readonly concurrency: number;
+  /** Events that a handler wants together; one unless told. */
+  readonly togetherMax?: number;
   /** Aborts when it is no use to wait for the database any longer. */
   readonly hopeless: AbortSignal;
   readonly log: Log;
@@ -65,7 +70,7 @@ const NO_LOCKS: DetourOptions<BatchRequest> = {
 /** Reads the events of all accounts in hand. */
 export class ReadAhead {
   readonly #options: ReadAheadOptions;
-  readonly #batchLimits: { bytesMax: number };
+  readonly #batchLimits: { eventsMax: number; bytesMax: number };
   readonly #memory: Memory;
   readonly #batches: GroupCommit<BatchRequest, Batch>;
   readonly #large: GroupCommit<LargeRequest, StoredEvent | undefined>;
@@ -75,9 +80,10 @@ export class ReadAhead {
   #toldOfMemoryMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReadAheadOptions) {
-    const { database, bytesMax, concurrency } = options;
+    const { database, bytesMax, concurrency, togetherMax = 1 } = options;
     this.#options = options;
-    this.#batchLimits = { bytesMax: Math.min(BATCH_BYTES_MAX, Math.floor(bytesMax / 2 / concurrency)) };
+    const eventsMax = Math.max(BATCH_EVENTS_MAX, togetherMax);
+    this.#batchLimits = { eventsMax, bytesMax: Math.min(BATCH_BYTES_MAX, Math.floor(bytesMax / 2 / concurrency)) };
     const waitingMax = Math.max(1, Math.floor(WAITING_SHARE * concurrency));
     this.#memory = new Memory({ bytesMax: bytesMax / 2, waitingMax });
     // Whatever fails but the database as a whole is the fault of one account's data.

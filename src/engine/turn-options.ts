@@ -2,6 +2,7 @@ import type { RetryRule } from "../domain/failure.ts";
 import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { Handler } from "./handler.ts";
+import type { BatchOptions } from "./handler-batch.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PauseWatch } from "./pause-watch.ts";
 import type { TargetWatch } from "./target-watch.ts";
@@ -14,6 +15,8 @@ export interface TurnOptions {
   readonly targets: TargetWatch;
   readonly pauses: Pick<PauseWatch, "covering">;
   readonly handler: Handler;
+  /** Where the handler wants several events together. */
+  readonly batch?: BatchOptions | undefined;
   /** How events of this type are retried. */
   readonly ruleOf: (type: string | null) => RetryRule;
   readonly log: Log;

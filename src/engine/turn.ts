@@ -1,28 +1,22 @@
 /**
  * A turn: what a worker does with an account under one lease. It claims the account, then handles and settles one event after
- * the other, in seq order, until nothing is pending, others wait, or the worker stops.
+ * the other, or one batch, in seq order, until nothing is pending, others wait, or the worker stops.
  */
 import assert from "node:assert/strict";
 import type { HeadFailure } from "../db/give-back.ts";
-import type { Settled, Settlement } from "../db/settle.ts";
+import type { Settlement } from "../db/settle.ts";
 import type { StoredEvent } from "../domain/event.ts";
-import { areAttemptsUsedUp, giveUp, judgeFailure, type RetryRule, type Verdict } from "../domain/failure.ts";
+import { giveUp, type RetryRule, type Verdict } from "../domain/failure.ts";
 import { isUnavailable } from "../errors/database.ts";
-import { retryWishOf } from "../errors/retry.ts";
 import { textOf } from "../errors/text.ts";
-import { type Call, callHandler } from "./call.ts";
+import { type Call, type CallFailure, type CallOptions, callHandler } from "./call.ts";
 import { DatabaseClock } from "./database-clock.ts";
+import { cutBatch, type HandlerBatch, readBatchFailure } from "./handler-batch.ts";
+import { Head } from "./head.ts";
 import { headFailureOf, waitingAfter, waitingFor } from "./head-failure.ts";
-import { HeadTarget } from "./head-target.ts";
 import { giveBackBroken, HeldLease, REST_MS } from "./held-lease.ts";
+import { type Next, Settling, type Timing } from "./settling.ts";
 import type { TurnOptions } from "./turn-options.ts";
-import { TurnPace } from "./turn-pace.ts";
-
-/** Whether the turn continues after a step, or has ended: then the lease is settled away, given back, or lost. */
-type Next = "continue" | "ended";
-
-/** When a handler was called, and how long it took; nulls when it was not called. */
-type Timing = Pick<Settlement, "startedUs" | "durationMs">;
 
 /**
  * Runs one turn of an account, if its lease can be had. Resolves when the lease has ended, in whichever way; never rejects.
@@ -45,29 +39,21 @@ export async function runTurn(options: TurnOptions, accountId: string): Promise<
   }
 }
 
-/** One turn under way: its lease, how far it has come, and the attempt that the head is at. */
+/** One turn under way: its lease, how far it has come, and the head of its account. */
 class Turn {
   readonly #options: TurnOptions;
   readonly #lease: HeldLease;
   readonly #clock: DatabaseClock;
-  readonly #pace: TurnPace;
-  /** The attempt that the head is at, and how many attempts before it no longer count. */
-  #attempt: number;
-  #forgiven: number;
-  readonly #target: HeadTarget;
-  #snoozedMs: number;
+  readonly #head: Head;
+  readonly #settling: Settling;
   #call: Call | undefined;
 
   constructor(options: TurnOptions, lease: HeldLease) {
-    const { databaseUs, attempt, attemptsForgiven, snoozedMs } = lease.claimed;
     this.#options = options;
     this.#lease = lease;
-    this.#clock = new DatabaseClock(databaseUs);
-    this.#pace = new TurnPace(options);
-    this.#attempt = attempt;
-    this.#forgiven = attemptsForgiven;
-    this.#target = new HeadTarget(options.targets, lease.claimed);
-    this.#snoozedMs = snoozedMs ?? 0;
+    this.#clock = new DatabaseClock(lease.claimed.databaseUs);
+    this.#head = new Head(options.targets, lease.claimed);
+    this.#settling = new Settling(options, { lease, head: this.#head, clock: this.#clock });
   }
 
   /** Handles events until the turn has ended, and passes on to the handler what the worker tells all of them. */
@@ -78,63 +64,83 @@ class Turn {
     interrupted.addEventListener("abort", interrupt, { once: true });
     abandoned.addEventListener("abort", abandon, { once: true });
     try {
-      await this.#handleAll();
+      while ((await this.#readAndHandle()) === "continue");
     } finally {
       interrupted.removeEventListener("abort", interrupt);
       abandoned.removeEventListener("abort", abandon);
     }
   }
 
-  /** Batch by batch. A running account always has a pending event: the settle of the last one ends the turn. */
-  async #handleAll(): Promise<void> {
-    const { accountId, processedSeq } = this.#lease.claimed;
+  /** What was read ahead. A running account always has a pending event: the settle of the last one ends the turn. */
+  async #readAndHandle(): Promise<Next> {
+    const { accountId } = this.#lease.claimed;
     const { ledger, stopping, interrupted } = this.#options;
-    for (let settledSeq = processedSeq; ; ) {
-      const batch = await ledger.read({ accountId, afterSeq: settledSeq }, [stopping, interrupted]);
-      if (batch === undefined)
-        return await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#lease.restForMemory());
-      try {
-        assert(batch.events.length > 0, `account ${accountId} runs, but has no event after seq ${settledSeq}`);
-        for (const event of batch.events) {
-          assert(event.seq === settledSeq + 1, `account ${accountId} lacks seq ${settledSeq + 1}`);
-          if ((await this.#handleNext(event)) === "ended") return;
-          settledSeq = event.seq;
-        }
-      } finally {
-        batch.release();
+    const read = await ledger.read({ accountId, afterSeq: this.#settling.settledSeq }, [stopping, interrupted]);
+    if (read === undefined) {
+      await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#lease.restForMemory());
+      return "ended";
+    }
+    try {
+      const firstSeq = this.#settling.settledSeq + 1;
+      assert(
+        read.events.length > 0,
+        `account ${accountId} runs, but has no event after seq ${this.#settling.settledSeq}`,
+      );
+      for (;;) {
+        const index = this.#settling.settledSeq + 1 - firstSeq;
+        if (index === read.events.length) return "continue";
+        const event = read.events[index];
+        assert(
+          event?.seq === this.#settling.settledSeq + 1,
+          `account ${accountId} lacks seq ${this.#settling.settledSeq + 1}`,
+        );
+        if ((await this.#handleNext(event, read.events)) === "ended") return "ended";
       }
+    } finally {
+      read.release();
     }
   }
 
-  /** Handles one event, if the worker may start it. */
-  async #handleNext(event: StoredEvent): Promise<Next> {
+  /** Handles one event, if the worker may start it, together with those that may go with it. */
+  async #handleNext(event: StoredEvent, ahead: readonly StoredEvent[]): Promise<Next> {
     const rule = this.#options.ruleOf(event.type);
+    const { target } = this.#head;
     if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
-    const entry = this.#target.mayStart(rule);
-    if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(this.#target.nameFor(rule)));
-    if (this.#attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
+    const entry = target.mayStart(rule);
+    if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(target.nameFor(rule)));
+    if (this.#head.attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
     // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
     const confirmed = this.#lease.confirmed();
     if (confirmed !== undefined) await confirmed;
     if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
-    if (areAttemptsUsedUp({ rule, attempt: this.#attempt, forgiven: this.#forgiven })) {
-      return await this.#endAttempts(event, rule);
-    }
-    return await this.#handle(event, rule);
+    if (this.#head.areAttemptsUsedUp(rule)) return await this.#endAttempts(event, rule);
+    return await this.#handle(this.#batchFrom(event, ahead, rule), rule);
   }
 
-  async #handle(event: StoredEvent, rule: RetryRule): Promise<Next> {
-    const { handler, log, transactions, metrics } = this.#options;
-    this.#lease.noteStart(event);
+  /** An event that has failed comes alone, so that it is known whose fault it is; and so does one that tries its target. */
+  #batchFrom(event: StoredEvent, ahead: readonly StoredEvent[], rule: RetryRule): HandlerBatch {
+    const { batch, ruleOf } = this.#options;
+    if (batch === undefined || rule.push !== undefined) return [event];
+    if (this.#head.attempt > 1 || this.#head.target.isProbe) return [event];
+    return cutBatch(ahead, event, {
+      eventsMax: Math.min(batch.eventsMax, this.#settling.togetherMax),
+      bytesMax: batch.bytesMax,
+      mayFollow: (next) => ruleOf(next.type) === rule && this.#lease.mayFollow(next),
+    });
+  }
+
+  async #handle(batch: HandlerBatch, rule: RetryRule): Promise<Next> {
+    const { log, transactions, metrics } = this.#options;
+    this.#lease.noteStart(batch[0]);
     const startedMs = performance.now();
     const startedUs = this.#clock.at(startedMs);
-    const timing = () => ({ startedUs, durationMs: performance.now() - startedMs });
+    const timing = () => ({ startedUs, durationMs: (performance.now() - startedMs) / batch.length });
     let settling: Settlement | undefined;
-    const settlement = () => (settling = this.#settlementOf(event, timing()));
+    const settlement = () => (settling = this.#settling.settlementOf(batch, timing()));
     this.#call = callHandler({
-      handler,
-      event,
-      attempt: this.#attempt,
+      handle: this.#handlerFor(rule),
+      events: batch,
+      attempt: this.#head.attempt,
       epoch: this.#lease.name.epoch,
       handlerTimeoutMs: rule.handlerTimeoutMs,
       log,
@@ -146,80 +152,64 @@ class Turn {
     switch (ended.end) {
       case "done":
         settling = settlement();
-        await this.#target.succeeded(rule);
-        return await this.#settle(event, settling);
+        await this.#head.target.succeeded(rule);
+        return await this.#settling.settle(batch, settling);
       case "settled": {
-        await this.#target.succeeded(rule);
-        const next = this.#noteSettled(event, settling ?? settlement(), ended.settled);
+        await this.#head.target.succeeded(rule);
+        const next = this.#settling.note(batch, settling ?? settlement(), ended.settled);
         // The handler's own transaction has kept the lease until here.
         return next === "continue" ? next : await this.#giveBack(null);
       }
       case "failed":
-        return await this.#fail(event, rule, ended.error, timing());
+        return await this.#failBatch(batch, rule, ended, timing());
       case "hindered":
-        return await this.#restForTransaction(event, ended.error);
+        return await this.#restForTransaction(batch[0], ended.error);
       case "abandoned":
         return await this.#giveBack(null);
     }
   }
 
-  /** The settle of an event that went well. */
-  #settlementOf(event: StoredEvent, timing: Timing): Settlement {
-    return {
-      ...this.#lease.name,
-      ...timing,
-      seq: event.seq,
-      outcome: "processed",
-      error: null,
-      attempts: this.#attempt,
-      yields: this.#pace.yieldsNow(),
-      keepsLease: false,
-    };
+  #handlerFor(rule: RetryRule): CallOptions["handle"] {
+    const { handler, batch } = this.#options;
+    if (batch !== undefined && rule.push === undefined) return batch.handler;
+    return ([event], context) => handler(event, context);
   }
 
-  async #settle(event: StoredEvent, settlement: Settlement): Promise<Next> {
-    return this.#noteSettled(event, settlement, await this.#options.ledger.settle(settlement));
-  }
-
-  /** Takes note of a settle's answer: the next event is the head now, at its first attempt. */
-  #noteSettled(event: StoredEvent, settlement: Settlement, settled: Settled | undefined): Next {
-    if (settled === undefined) {
-      this.#lease.noteLost(event, "before the event was settled");
-      return "ended";
+  /** What went well is settled, and the event after it has failed. Where all of it was rolled back, what went well comes again first. */
+  async #failBatch(batch: HandlerBatch, rule: RetryRule, failed: CallFailure, timing: Timing): Promise<Next> {
+    const { handled, error } = readBatchFailure(failed.error, batch);
+    const [first, ...others] = batch.slice(0, handled);
+    if (first !== undefined && failed.isRolledBack) {
+      this.#settling.togetherMax = handled;
+      return "continue";
     }
-    const { receivedAt } = event;
-    const { startedUs, outcome } = settlement;
-    const waitSeconds = startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
-    this.#options.metrics?.settled(outcome, waitSeconds);
-    this.#pace.settled();
-    this.#attempt = 1;
-    this.#forgiven = 0;
-    this.#snoozedMs = 0;
-    this.#clock.hear(settled.databaseUs);
-    return settled.state === "running" ? "continue" : "ended";
+    if (first !== undefined) {
+      const settlement = { ...this.#settling.settlementOf([first, ...others], timing), yields: false };
+      await this.#head.target.succeeded(rule);
+      if ((await this.#settling.settle([first, ...others], settlement)) === "ended") return "ended";
+    }
+    const event = batch[handled] ?? batch[0];
+    this.#lease.noteStart(event);
+    return await this.#fail(event, rule, error, timing);
   }
 
   async #fail(event: StoredEvent, rule: RetryRule, error: unknown, timing: Timing): Promise<Next> {
-    const wish = retryWishOf(error, Date.now());
-    const message = textOf(error);
-    const attempt = this.#attempt - this.#forgiven;
-    const verdict = judgeFailure({ rule, attempt, wish, snoozedMs: this.#snoozedMs, random: Math.random() });
-    const failed = { ...this.#lease.name, seq: event.seq, attempt: this.#attempt, error: message, ...verdict };
+    const { message, away, verdict, target } = await this.#head.judge(rule, error);
+    const failed = { ...this.#lease.name, seq: event.seq, attempt: this.#head.attempt, error: message, ...verdict };
     this.#options.log.warn(failed, "the handler failed");
-    const away = await this.#target.failed(rule, { wish, message, isLast: !("inMs" in verdict) });
     if (away !== null) {
       this.#options.metrics?.failed("wait");
       return await this.#giveBack(waitingAfter(away, message, timing.startedUs), true);
     }
-    const target = wish !== undefined && "never" in wish ? null : this.#target.nameFor(rule);
     return await this.#carryOut(verdict, { event, message, timing, target });
   }
 
   /** The attempts were used up by workers that died: this one does not try. */
   async #endAttempts(event: StoredEvent, rule: RetryRule): Promise<Next> {
-    this.#attempt -= 1;
-    const message = `its ${this.#attempt} attempts are used up: the worker was gone before the last one ended`;
-    this.#options.log.warn({ ...this.#lease.name, seq: event.seq, attempts: this.#attempt }, message);
+    this.#head.withdraw();
+    const { attempt } = this.#head;
+    const message = `its ${attempt} attempts are used up: the worker was gone before the last one ended`;
+    this.#options.log.warn({ ...this.#lease.name, seq: event.seq, attempts: attempt }, message);
     const timing = { startedUs: null, durationMs: null };
     return await this.#carryOut(giveUp(rule), { event, message, timing, target: null });
   }
@@ -231,7 +221,11 @@ class Turn {
     this.#options.metrics?.failed(verdict.next);
     const failure = headFailureOf(verdict, { message, target, startedUs: timing.startedUs });
     if (failure !== undefined) return await this.#giveBack(failure, verdict.next === "snooze");
-    return await this.#settle(event, { ...this.#settlementOf(event, timing), outcome: "dead", error: message });
+    return await this.#settling.settle([event], {
+      ...this.#settling.settlementOf([event], timing),
+      outcome: "dead",
+      error: message,
+    });
   }
 
   /** What the handler needed could not be had: the account waits a little, and its event loses no attempt. */

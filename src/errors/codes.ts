@@ -114,6 +114,10 @@ export const ERRORS = {
     says: "The URL that events are pushed to, or what its name resolves to, is not public, and no setting allows it.",
   },
   handler_timed_out: { status: null, says: "The handler took longer than its time limit; the attempt has failed." },
+  batch_error_invalid: {
+    status: null,
+    says: "A handler said that more events of its batch went well than it had been given; none of them is settled.",
+  },
   lease_lost: { status: null, says: "Another worker has the account now; nothing of this attempt is written." },
   transaction_repeated: { status: null, says: "The handler called `context.transaction` twice." },
   transaction_unavailable: {

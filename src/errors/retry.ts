@@ -43,6 +43,29 @@ export class TargetAwayError extends Error {
 }
 
 /**
+ * Of a batch, the first events went well and are settled, and the next one failed. What follows is said by `cause`, as if the handler
+ * of a single event had thrown it.
+ */
+export class BatchError extends Error {
+  /** How many events went well. */
+  readonly handled: number;
+  override readonly name: string = "BatchError";
+
+  /** @param handled how many events went well before the one that failed: its index in the batch */
+  constructor(handled: number, cause: unknown) {
+    super(`event ${handled} of the batch failed`, { cause });
+    this.handled = handled;
+  }
+
+  /** Whether it is one, also of another copy of this package. */
+  static is(thrown: unknown): thrown is BatchError {
+    if (!(thrown instanceof Error) || thrown.name !== "BatchError") return false;
+    const { handled } = thrown as Partial<BatchError>;
+    return Number.isSafeInteger(handled) && Number(handled) >= 0;
+  }
+}
+
+/**
  * What a failed handler asks for: never again; again in so many ms, which may not count as an attempt; to wait until a target is
  * back, which is not asked for so many ms; or nothing.
  */

@@ -6,6 +6,7 @@ import { createRules, type RetryRule } from "../domain/failure.ts";
 import { targetOfUrl } from "../domain/push.ts";
 import { DEFAULT_TARGET } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
+import type { BatchOptions } from "../engine/handler-batch.ts";
 import { InturnError } from "../errors/error.ts";
 import { createPushHandler } from "../push/push-handler.ts";
 import {
@@ -21,6 +22,7 @@ import { createSleepHandler } from "../worker/sleep.ts";
 /** The handler, with what its module says of types and targets. */
 export interface ComposedHandler {
   readonly handler: Handler;
+  readonly batch: BatchOptions | undefined;
   readonly handlerName: string;
   readonly ruleOf: (type: string | null) => RetryRule;
   readonly targets: TargetRules;
@@ -49,9 +51,9 @@ export interface NamedHandler {
  * @throws InturnError `settings_invalid` when pushed events could not be signed
  */
 export function composeHandler(settings: Settings, { name: handlerName, module }: NamedHandler): ComposedHandler {
-  const { eventTypes, targets } = module;
+  const { batch, eventTypes, targets } = module;
   const ruleOf = createRules(ruleOfDeployment(settings), withPushTargets(eventTypes));
-  return { handler: withPush(module.handler, { settings, ruleOf, eventTypes }), handlerName, ruleOf, targets };
+  return { handler: withPush(module.handler, { settings, ruleOf, eventTypes }), batch, handlerName, ruleOf, targets };
 }
 
 /**

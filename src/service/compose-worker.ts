@@ -18,12 +18,22 @@ export interface ComposedWorker extends PresetOptions {
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log, ownsProcess = true } = options;
   const named = options.handler ?? (await loadNamedHandler(settings, options.signal));
-  const { handler, handlerName, ruleOf, targets } = composeHandler(settings, named);
+  const { handler, batch, handlerName, ruleOf, targets } = composeHandler(settings, named);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
   const metrics = new WorkerMetrics({ hasProcess: ownsProcess });
   const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays, ownsProcess };
-  const worker = new Worker({ databaseUrl, handler, handlerName, ruleOf, targetRuleOf, log, metrics, ...limits });
+  const worker = new Worker({
+    databaseUrl,
+    handler,
+    batch,
+    handlerName,
+    ruleOf,
+    targetRuleOf,
+    log,
+    metrics,
+    ...limits,
+  });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {
     const { inHand, recovery } = worker;

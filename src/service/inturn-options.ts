@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { checkSettings, type SettingOverrides, type Settings } from "../config/settings.ts";
 import type { DatabaseAddress } from "../db/session-settings.ts";
-import type { Handler } from "../engine/handler.ts";
+import type { BatchHandler, Handler } from "../engine/handler.ts";
 import { InturnError } from "../errors/error.ts";
 import { createLog, type Log } from "../log/log.ts";
 import { checkHandler, type EventTypes, type TargetRules } from "../worker/handler-module.ts";
@@ -25,6 +25,8 @@ export interface InturnOptions extends InturnSettings {
   readonly pool?: Pick<Pool, "options">;
   /** Called for one event of an account at a time. Only a worker needs it. */
   readonly handler?: Handler;
+  /** Instead of `handler`: called for the next events of one account together, `eventsMax` at most (1,000 or less). */
+  readonly batch?: { readonly handler: BatchHandler; readonly eventsMax: number; readonly bytesMax?: number };
   /** By event type, what differs from the settings. */
   readonly eventTypes?: EventTypes;
   /** By target, when it is found to be away. */
@@ -52,7 +54,17 @@ export interface CheckedOptions {
 
 /** @throws InturnError `settings_invalid`, `handler_invalid` */
 export function checkInturnOptions(options: InturnOptions): CheckedOptions {
-  const { pool, handler, eventTypes, targets, log, requireKeys = true, killWhenStuck = false, ...given } = options;
+  const {
+    pool,
+    handler,
+    batch,
+    eventTypes,
+    targets,
+    log,
+    requireKeys = true,
+    killWhenStuck = false,
+    ...given
+  } = options;
   refuseNotTaken(given);
   const { logLevel = "warn", databaseUrl, ...rest } = given;
   const settings = checkSettings(spell({ ...rest, logLevel, databaseUrl }));
@@ -60,7 +72,7 @@ export function checkInturnOptions(options: InturnOptions): CheckedOptions {
     settings,
     databaseUrl: addressFrom(settings.databaseUrl, pool),
     log: log ?? createLog({ level: logLevel, name: "inturn" }),
-    handler: nameHandler(settings, { handler, eventTypes, targets }),
+    handler: nameHandler(settings, { handler, batch, eventTypes, targets }),
     requireKeys,
     ownsProcess: killWhenStuck,
   };
@@ -91,18 +103,27 @@ function addressFrom(databaseUrl: string | undefined, pool: InturnOptions["pool"
 /** Types may have a URL each, and then no handler is called for them. */
 function nameHandler(
   settings: Settings,
-  given: { handler: unknown; eventTypes: unknown; targets: unknown },
+  given: {
+    handler: InturnOptions["handler"] | undefined;
+    batch: InturnOptions["batch"] | undefined;
+    eventTypes: unknown;
+    targets: unknown;
+  },
 ): NamedHandler | undefined {
-  const { handler, pushUrl } = { handler: given.handler, pushUrl: settings.pushUrl };
-  if (handler === undefined && pushUrl === undefined) return undefined;
+  const { eventTypes, targets } = given;
+  if (given.handler !== undefined && given.batch !== undefined)
+    throw new InturnError("settings_invalid", "Give createInturn a handler or a batch, not both.");
+  const { handler, ...limits } = given.batch ?? { handler: given.handler };
+  if (handler === undefined && settings.pushUrl === undefined) return undefined;
   if (handler !== undefined && typeof handler !== "function") {
     throw new InturnError("handler_invalid", `The handler is a function; this is ${typeof handler}.`);
   }
   const name = requireHandlerOf({ ...settings, handler: handler === undefined ? undefined : "a function" });
   const module = checkHandler("createInturn", {
-    handler: (handler as Handler | undefined) ?? (() => undefined),
-    eventTypes: given.eventTypes,
-    targets: given.targets,
+    handler: (handler ?? (() => undefined)) as Handler & BatchHandler,
+    batch: given.batch === undefined ? undefined : limits,
+    eventTypes,
+    targets,
   });
   return { name, module };
 }

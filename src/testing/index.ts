@@ -67,7 +67,8 @@ export async function startTestInturn(options: TestInturnOptions = {}): Promise<
     await administer(`create database ${name}`);
     const inturn = new InturnOfTest(rest, urlOfDatabase(server.url, name), release);
     await inturn.migrate();
-    if (rest.handler !== undefined || rest.pushUrl !== undefined) await inturn.startWorker();
+    if (rest.handler !== undefined || rest.batch !== undefined || rest.pushUrl !== undefined)
+      await inturn.startWorker();
     return inturn;
   } catch (error) {
     await release();

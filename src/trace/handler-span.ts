@@ -2,7 +2,7 @@
  * The span of one call of the handler, under the trace context that was stored with the event. So a trace goes on across
  * the queue, however long the event waited in it.
  */
-import { context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { context, type Link, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { StoredEvent } from "../domain/event.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
@@ -20,17 +20,27 @@ export interface HandlerSpan {
 /** Without an SDK. */
 const NO_SPAN: HandlerSpan = { run: (work) => work(), end: () => undefined };
 
-/** Starts the span of a call. What the event carries is never told. */
-export function startHandlerSpan(call: { event: StoredEvent; attempt: number; epoch: number }): HandlerSpan {
+/** A call of a handler. */
+interface HandlerCall {
+  readonly events: readonly [StoredEvent, ...StoredEvent[]];
+  readonly attempt: number;
+  readonly epoch: number;
+}
+
+/**
+ * Starts the span of a call. What the events carry is never told. One event's span goes on from its context; that of several has a
+ * link to each.
+ */
+export function startHandlerSpan(call: HandlerCall): HandlerSpan {
   const tracer = findTracer();
   if (tracer === undefined) return NO_SPAN;
-  const { event } = call;
-  const sent = parseStoredContext(event.metadata);
+  const [event] = call.events;
+  const sent = call.events.length === 1 ? parseStoredContext(event.metadata) : undefined;
   // From the root: what surrounds a turn belongs to the worker, and to none of its events.
   const parent = sent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, toSpanContext(sent));
   const span = tracer.startSpan(
     `process ${event.type ?? "event"}`,
-    { kind: SpanKind.CONSUMER, attributes: attributesOf(call) },
+    { kind: SpanKind.CONSUMER, attributes: attributesOf(call), links: linksOf(call) },
     parent,
   );
   let isEnded = false;
@@ -59,7 +69,14 @@ function typeOf(error: unknown): string {
   return error instanceof Error ? error.name : "_OTHER";
 }
 
-function attributesOf({ event, attempt, epoch }: { event: StoredEvent; attempt: number; epoch: number }) {
+function linksOf({ events }: HandlerCall): Link[] {
+  if (events.length === 1) return [];
+  const contexts = events.map(({ metadata }) => parseStoredContext(metadata)).filter((sent) => sent !== undefined);
+  return contexts.map((sent) => ({ context: toSpanContext(sent) }));
+}
+
+function attributesOf({ events, attempt, epoch }: HandlerCall) {
+  const [event] = events;
   return {
     "messaging.system": "inturn",
     "messaging.operation.type": "process",
@@ -67,6 +84,7 @@ function attributesOf({ event, attempt, epoch }: { event: StoredEvent; attempt: 
     ...(event.type !== null && { "messaging.destination.name": event.type }),
     ...(event.id !== null && { "messaging.message.id": event.id }),
     "messaging.message.conversation_id": event.accountId,
+    ...(events.length > 1 && { "messaging.batch.message_count": events.length }),
     "inturn.seq": event.seq,
     "inturn.attempt": attempt,
     "inturn.epoch": epoch,

@@ -7,12 +7,17 @@ import * as z from "zod";
 import { pushUrlSchema } from "../config/push-settings.ts";
 import { FAILURE_POLICIES, RETRY_RULE_LIMITS, type RetryRule } from "../domain/failure.ts";
 import { TARGET_NAME_MAX, TARGET_RULE_LIMITS, type TargetRule } from "../domain/target.ts";
-import type { Handler } from "../engine/handler.ts";
+import type { BatchHandler, Handler } from "../engine/handler.ts";
+import type { BatchOptions } from "../engine/handler-batch.ts";
+import { BATCH_BYTES_MAX } from "../engine/read-ahead.ts";
 import { InturnError } from "../errors/error.ts";
 
 /** What a handler module gives. */
 export interface HandlerModule {
+  /** For one event; where `batch` is set, for what goes alone. */
   readonly handler: Handler;
+  /** Where the handler wants several events together. */
+  readonly batch?: BatchOptions;
   /** Where events of a type are retried in another way than the settings say. */
   readonly eventTypes: EventTypes;
   /** Where a target is found to be away in another way than {@link TARGET_RULE} says. */
@@ -45,6 +50,14 @@ const eventTypesSchema = z.record(
   }),
 );
 
+/** Events that a handler may want together: what a settle writes at once for one account. */
+const TOGETHER_MAX = 1_000;
+
+const batchSchema = z.strictObject({
+  eventsMax: z.int().min(1).max(TOGETHER_MAX),
+  bytesMax: z.int().min(1).max(BATCH_BYTES_MAX).default(BATCH_BYTES_MAX),
+});
+
 const targetsSchema = z.record(
   z.string().min(1).max(TARGET_NAME_MAX),
   z.strictObject({
@@ -75,13 +88,13 @@ export function requireHandler(handler: string | undefined): string {
 const LOAD_MS_MAX = 30_000;
 
 /**
- * Loads the user's handler: the default export of a module, and its `eventTypes` and `targets` if it has some.
+ * Loads the user's handler: the default export of a module, and its `batch`, `eventTypes` and `targets` if it has some.
  *
  * @param path of the module, from the working directory; `.ts` runs as it is
  * @param options.signal ends the wait for a module that hangs, with an AbortError
  * @param options.loadMsMax how long it may take; 30 s unless told
  * @throws InturnError `handler_not_found` when there is no such file, `handler_invalid` when it cannot be loaded, its
- *   default export is no function, or its `eventTypes` or `targets` are not as they should be
+ *   default export is no function, or its `batch`, `eventTypes` or `targets` are not as they should be
  */
 export async function loadHandler(
   path: string,
@@ -95,7 +108,7 @@ export async function loadHandler(
   });
   offerOurselves();
   const module = await Promise.race([importModule(file), hanging(file, options)]);
-  const { default: handler, eventTypes, targets } = module as Record<string, unknown>;
+  const { default: handler, batch, eventTypes, targets } = module as Record<string, unknown>;
   if (typeof handler !== "function") {
     const found = handler === undefined ? "nothing" : typeof handler;
     throw new InturnError(
@@ -103,7 +116,7 @@ export async function loadHandler(
       `${file} exports ${found} by default; export default async (event, context) => { … }`,
     );
   }
-  return checkHandler(file, { handler: handler as Handler, eventTypes, targets });
+  return checkHandler(file, { handler: handler as Handler & BatchHandler, batch, eventTypes, targets });
 }
 
 /**
@@ -114,14 +127,19 @@ export async function loadHandler(
  */
 export function checkHandler(
   where: string,
-  given: { handler: Handler; eventTypes: unknown; targets: unknown },
+  given: { handler: Handler & BatchHandler; batch: unknown; eventTypes: unknown; targets: unknown },
 ): HandlerModule {
-  const { handler, eventTypes = {}, targets = {} } = given;
+  const { handler, batch, eventTypes = {}, targets = {} } = given;
   return {
-    handler,
+    ...(batch === undefined ? { handler } : forBatches(handler, checkExport(where, "batch", batchSchema, batch))),
     eventTypes: checkExport(where, "eventTypes", eventTypesSchema, eventTypes) as EventTypes,
     targets: checkExport(where, "targets", targetsSchema, targets) as TargetRules,
   };
+}
+
+function forBatches(handler: BatchHandler, limits: unknown): Pick<HandlerModule, "handler" | "batch"> {
+  const batch = { ...(limits as z.output<typeof batchSchema>), handler };
+  return { handler: (event, context) => handler([event], context), batch };
 }
 
 async function importModule(file: string): Promise<unknown> {

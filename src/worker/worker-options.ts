@@ -2,6 +2,7 @@ import type { DatabaseAddress } from "../db/session-settings.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import type { TargetRule } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
+import type { BatchOptions } from "../engine/handler-batch.ts";
 import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 
@@ -9,6 +10,8 @@ import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 export interface WorkerOptions {
   readonly databaseUrl: DatabaseAddress;
   readonly handler: Handler;
+  /** Where the handler wants several events together. */
+  readonly batch: BatchOptions | undefined;
   /** What the log calls it. */
   readonly handlerName: string;
   /** How events of this type are retried. */

@@ -65,7 +65,8 @@ export class Worker {
     const workerId = this.#identity.id;
     const { metrics, keepDays, readAheadBytesMax: bytesMax, concurrency } = options;
     const hopeless = this.#abandoned.signal;
-    const readAhead = new ReadAhead({ database, bytesMax, concurrency, hopeless, log });
+    const togetherMax = options.batch?.eventsMax ?? 1;
+    const readAhead = new ReadAhead({ database, bytesMax, concurrency, togetherMax, hopeless, log });
     this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
     this.#targets = new TargetWatch({ database, workerId, ruleOf: options.targetRuleOf, hopeless, log });
     this.#pauses = new PauseWatch(database);
@@ -210,7 +211,7 @@ export class Worker {
   }
 
   async #runTurn(accountId: string): Promise<void> {
-    const { log, metrics, handler, ruleOf, concurrency } = this.#options;
+    const { log, metrics, handler, batch, ruleOf, concurrency } = this.#options;
     this.recovery.turnBegan();
     const isWhole = await runTurn(
       {
@@ -221,6 +222,7 @@ export class Worker {
         log,
         metrics,
         handler,
+        batch,
         ruleOf,
         isCrowded: () => this.#inHand.size >= concurrency,
         confirmed: () => this.#life.confirmed(),

@@ -54,13 +54,14 @@ export async function createTestWorker(
   const renew = () => renewWorkerLease(db.database, identity, 60_000);
   await renew();
   const basis = { database: db.database, hopeless: AbortSignal.abort() };
-  const readAhead = new ReadAhead({ ...basis, bytesMax: 67_108_864, concurrency: 10, log });
+  const readAhead = new ReadAhead({ ...basis, bytesMax: 67_108_864, concurrency: 10, togetherMax: 100, log });
   const plain = createLedger({ ...basis, workerId: id, readAhead });
   const ledger: Ledger = {
     ...plain,
     async settle(settlement) {
       const settled = await plain.settle(settlement);
-      if (settled !== undefined) onSettled(settlement.accountId, settlement.seq);
+      const { accountId, seq, fromSeq = seq } = settlement;
+      if (settled !== undefined) for (let n = fromSeq; n <= seq; n += 1) onSettled(accountId, n);
       return settled;
     },
   };

@@ -1,6 +1,6 @@
 -- Every breach of the order that the stored facts can show. It must be empty.
 --   gap                   a seq is missing
---   overlap               an event started before its predecessor was settled
+--   overlap               an event started before its predecessor was settled, and not together with it
 --   settled_out_of_order  an event was settled before its predecessor, or the account's count says otherwise
 -- The events are walked once, and asking for one account walks that account only: a condition on `account_id` goes down to them.
 create or replace view inturn.order_violations as
@@ -8,7 +8,8 @@ with steps as (
   select
     e.account_id, e.seq, e.started_at, e.processed_at, a.processed_seq, a.pruned_seq,
     lag(e.seq, 1, a.pruned_seq) over step as previous_seq,
-    lag(e.processed_at) over step as previous_processed_at
+    lag(e.processed_at) over step as previous_processed_at,
+    lag(e.started_at) over step as previous_started_at
   from inturn.events as e
   join inturn.accounts as a on a.id = e.account_id and e.seq > a.pruned_seq
   window step as (partition by e.account_id order by e.seq)
@@ -23,7 +24,7 @@ from steps as s
 cross join lateral (
   values
     ('gap', s.seq <> s.previous_seq + 1),
-    ('overlap', s.seq > s.pruned_seq + 1 and s.started_at is not null
+    ('overlap', s.seq > s.pruned_seq + 1 and s.started_at is distinct from s.previous_started_at and s.started_at is not null
       and (s.previous_processed_at is null or s.started_at < s.previous_processed_at)),
     ('settled_out_of_order', (s.processed_at is not null) <> (s.seq <= s.processed_seq)
       or (s.seq > s.pruned_seq + 1 and s.processed_at < s.previous_processed_at))
