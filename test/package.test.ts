@@ -60,6 +60,15 @@ test("its types compile without skipLibCheck and without the types of browsers, 
   }
 });
 
+test("docs/architecture.md says of each package that it brings along why", async () => {
+  const { dependencies } = JSON.parse(await readFile("package.json", "utf8")) as { dependencies: object };
+  const section = (await readFile("docs/architecture.md", "utf8")).split("## What it depends on")[1]?.split("\n## ")[0];
+  const named = [...(section ?? "").matchAll(/^\| (`.*?`) +\|/gm)].flatMap(
+    ([, names = ""]) => names.match(/[^`, ]+/g) ?? [],
+  );
+  assert.deepEqual(named, Object.keys(dependencies));
+});
+
 test("nothing that it brings along runs a script when it is installed, but for the optional PostgreSQL", async () => {
   const { packages } = JSON.parse(await readFile("package-lock.json", "utf8")) as {
     packages: Record<string, { hasInstallScript?: boolean; dev?: boolean }>;

@@ -1,4 +1,6 @@
 /** How a command learns that it should end. */
+import { isRunByNpm } from "../config/npm.ts";
+
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Ends a process that has not begun its work yet. Without it, a signal to the first process of a container would be lost. */
@@ -16,7 +18,7 @@ const EXIT_FORCED = 1;
 
 /**
  * A signal that aborts at the first SIGINT, SIGTERM or SIGHUP, or when a parent that started us as a part of its fleet
- * is gone. The second signal ends the process, after what `onForced` still has to do; more of them change nothing.
+ * is gone, or npm's shell. The second signal ends the process, after what `onForced` still has to do; more of them change nothing.
  */
 export function listenForStop(onForced: () => Promise<void> = async () => undefined): AbortSignal {
   const controller = new AbortController();
@@ -33,7 +35,22 @@ export function listenForStop(onForced: () => Promise<void> = async () => undefi
   // Unreferenced: listening to the parent is no reason to stay.
   process.channel?.unref();
   process.once("disconnect", () => controller.abort());
+  if (isRunByNpm(process.env)) watchParent(() => controller.abort());
   return controller.signal;
+}
+
+/** Between two looks at the parent. */
+const PARENT_LOOK_MS = 500;
+
+/** npm passes a signal to its shell only, which ends by it and leaves what runs in it to another parent. */
+function watchParent(onGone: () => void): void {
+  const parent = process.ppid;
+  const looking = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(looking);
+    onGone();
+  }, PARENT_LOOK_MS);
+  looking.unref();
 }
 
 /** Resolves when the signal aborts. */

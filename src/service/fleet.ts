@@ -111,7 +111,8 @@ class Part {
     const child = spawn(process.execPath, [MAIN, this.#name], {
       env: this.#environment,
       detached: true,
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
+      // Standard output is the command's own: what a handler prints goes where the log goes.
+      stdio: ["ignore", process.stderr.fd, "inherit", "ipc"],
     });
     this.#child = child;
     this.#ended = new Promise((resolve) => {
