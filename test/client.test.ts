@@ -2,67 +2,12 @@
  * The client: what it hands over arrives once and in order, whatever the server answers on the way.
  */
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import fc from "fast-check";
 import { createClient, SendError, type SendEvent } from "../src/client/index.ts";
 import { withDatabase } from "./support/database.ts";
+import { type Answer, withFake } from "./support/fake-server.ts";
 import { startProcess } from "./support/process.ts";
-
-type Answer = { status: number; headers?: Record<string, string>; body?: unknown } | "reset" | "lost";
-
-/** A server that stores like the real one, and answers as it is told: by the plan first, and well afterwards. */
-class FakeServer {
-  readonly requests: SendEvent[][] = [];
-  readonly stored = new Map<string, SendEvent[]>();
-  plan: Answer[] = [];
-  readonly headers: IncomingMessage["headers"][] = [];
-  readonly #server = createServer((request, response) => {
-    let text = "";
-    request.on("data", (part: Buffer) => (text += part.toString()));
-    request.on("end", () => {
-      const events = JSON.parse(text) as SendEvent[];
-      this.requests.push(events);
-      this.headers.push(request.headers);
-      const answer = this.plan.shift();
-      const stores = answer === undefined || answer === "lost";
-      const places = stores ? events.map((event) => this.#store(event)) : [];
-      if (answer === "reset" || answer === "lost") return request.socket.destroy();
-      const { status, headers = {}, body = {} } = answer ?? { status: 202, body: { events: places } };
-      response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-    });
-  });
-
-  #store(event: SendEvent) {
-    const events = this.stored.get(event.accountId) ?? [];
-    this.stored.set(event.accountId, events);
-    const place = events.findIndex((known) => known.id === event.id);
-    if (place < 0) events.push(event);
-    return { accountId: event.accountId, seq: place < 0 ? events.length : place + 1, duplicate: place >= 0 };
-  }
-
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  close(): void {
-    this.#server.closeAllConnections();
-    this.#server.close();
-  }
-}
-
-function withFake(body: (server: FakeServer, url: string) => Promise<void>): () => Promise<void> {
-  return async () => {
-    const server = new FakeServer();
-    try {
-      await body(server, await server.listen());
-    } finally {
-      server.close();
-    }
-  };
-}
 
 const event = (accountId: string, n: number): SendEvent => ({ accountId, data: n });
 

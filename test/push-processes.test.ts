@@ -2,7 +2,7 @@
  * Pushing with real processes: to a receiver that fails, is away, and is killed; and to the receivers of `examples/`.
  */
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
@@ -11,10 +11,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import { Webhook } from "standardwebhooks";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { runProcess, startProcess } from "./support/process.ts";
+import { withoutPython } from "./support/python.ts";
 import { until } from "./support/until.ts";
 
 const SECRET = "whsec_bmV3IHNlY3JldCBmb3IgcHVzaGVkIGV2ZW50cw==";
@@ -126,14 +126,9 @@ test(
   }),
 );
 
-const hasPython = await promisify(execFile)("python3", ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]).then(
-  () => true,
-  () => false,
-);
-
 for (const [name, command, skip] of [
   ["receiver.mjs", process.execPath, false],
-  ["receiver.py", "python3", hasPython ? false : "there is no Python from 3.9 on here"],
+  ["receiver.py", "python3", withoutPython],
 ] as const) {
   test(
     `the receiver of examples/receivers/${name} verifies what is pushed, and refuses what another secret signed`,
