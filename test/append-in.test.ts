@@ -11,9 +11,10 @@ import { CompiledQuery, Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import createPostgres from "postgres";
 import type { Transaction } from "../src/db/transactions-of-others.ts";
-import { appendIn } from "../src/index.ts";
+import { appendIn, createInturn } from "../src/index.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
 import { openPrisma } from "./support/prisma.ts";
+import { until } from "./support/until.ts";
 
 type Work = (transaction: Transaction, run: (text: string) => Promise<unknown>) => Promise<void>;
 
@@ -222,31 +223,48 @@ for (const [name, open] of Object.entries(LIBRARIES)) {
   );
 }
 
-test(
-  "eight writers to one account: its seqs are without gaps, in the order of the commits",
-  withDatabase(async (db) => {
-    await db.query("create table commits (n bigserial, writer integer, seq bigint)");
-    const writers = Array.from({ length: 8 }, (_, writer) => ({ writer, library: LIBRARIES["pg"]?.(db.url) }));
-    await Promise.all(
-      writers.map(async ({ writer, library }) => {
-        for (let i = 0; i < 10; i += 1) {
-          const isWanted = (writer + i) % 4 !== 0;
-          const done = library?.transact(async (transaction, run) => {
-            const [appended] = await appendIn(transaction, [{ accountId: "a", data: { writer, i } }]);
-            // The account is ours until the commit: these rows are in the order of the commits.
-            await run(`insert into commits (writer, seq) values (${writer}, ${appended?.seq})`);
-            if (!isWanted) throw new Error("not wanted");
-          });
-          await done?.catch(() => assert.equal(isWanted, false));
-        }
-        await library?.end();
-      }),
-    );
-    const rows = await db.query<{ seq: number }>("select seq from commits order by n");
-    assert.deepEqual(
-      rows.map(({ seq }) => seq),
-      Array.from({ length: 60 }, (_, i) => i + 1),
-    );
-    assert.equal((await db.query("select from inturn.events")).length, 60);
-  }),
-);
+for (const [name, open] of Object.entries(LIBRARIES)) {
+  test(
+    `${name}: eight writers to one account: its seqs are without gaps, in the order of the commits, and all are handled`,
+    withDatabase(async (db) => {
+      await db.query("create table commits (n bigserial, writer integer, seq bigint)");
+      const writers = Array.from({ length: 8 }, (_, writer) => ({ writer, library: open(db.url) }));
+      await Promise.all(
+        writers.map(async ({ writer, library }) => {
+          for (let i = 0; i < 5; i += 1) {
+            const isWanted = (writer + i) % 4 !== 0;
+            const done = library.transact(async (transaction, run) => {
+              const [appended] = await appendIn(transaction, [{ accountId: "a", data: { writer, i } }]);
+              // The account is ours until the commit: these rows are in the order of the commits.
+              await run(`insert into commits (writer, seq) values (${writer}, ${appended?.seq})`);
+              if (!isWanted) throw new Error("not wanted");
+            });
+            await done.catch(() => assert.equal(isWanted, false));
+          }
+          await library.end();
+        }),
+      );
+      const rows = await db.query<{ writer: number; seq: number }>("select writer, seq from commits order by n");
+      assert.deepEqual(
+        rows.map(({ seq }) => seq),
+        Array.from({ length: 30 }, (_, i) => i + 1),
+      );
+      const handled: unknown[] = [];
+      const inturn = createInturn({
+        databaseUrl: db.url,
+        logLevel: "silent",
+        handler: ({ data }) => void handled.push((data as { writer: number }).writer),
+      });
+      try {
+        await inturn.startWorker();
+        await until("all are handled", () => handled.length === 30);
+      } finally {
+        await inturn.stop();
+      }
+      assert.deepEqual(
+        handled,
+        rows.map(({ writer }) => writer),
+      );
+    }),
+  );
+}

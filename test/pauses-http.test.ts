@@ -153,7 +153,7 @@ test(
           '{"ms":5}',
           accounts.length,
         ]);
-        await sleep(50);
+        await sleep(200);
       }
     })();
     const starts = async () => (await db.query<{ n: number }>("select count(*)::integer as n from effects"))[0]?.n ?? 0;

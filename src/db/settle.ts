@@ -51,10 +51,12 @@ export interface Settled {
  * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
  * event that is settled already, in whichever way, is none that its writes may be committed for.
  */
-const createSettle = ({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTransaction: boolean }) => `
+function createSettle({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTransaction: boolean }): string {
+  const firstSeq = ofSeveral ? "i.from_seq" : "i.seq";
+  return `
   with held as materialized (
     select i.*, a.state,
-      a.epoch = i.epoch and a.processed_seq = ${ofSeveral ? "i.from_seq" : "i.seq"} - 1 and a.state = 'running' as valid,
+      a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.state = 'running' as valid,
       a.epoch = i.epoch and a.processed_seq = i.seq and not i.keeps_lease as repeated,
       case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[], $11::bigint[])
@@ -99,6 +101,7 @@ const createSettle = ({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTran
   union all
   select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
   from held as h where h.repeated`;
+}
 
 const SETTLE = { name: "inturn_settle", text: createSettle({ ofSeveral: false, inTransaction: false }) };
 

@@ -52,8 +52,8 @@ const CONTROLS: readonly Control[] = [
     scenario: stopAndContinue,
     mutation: {
       file: "src/db/settle.ts",
-      find: "a.epoch = i.epoch and a.processed_seq = i.seq - 1 and a.state = 'running' as valid",
-      replace: "a.processed_seq = i.seq - 1 as valid",
+      find: "a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.state = 'running' as valid",
+      replace: "a.processed_seq = ${firstSeq} - 1 as valid",
     },
   },
   {
@@ -102,8 +102,8 @@ const CONTROLS: readonly Control[] = [
     scenario: misusedClients,
     mutation: {
       file: "src/db/settle.ts",
-      find: 'createSettle(`where ${isIn("$11")}`)',
-      replace: "createSettle(`where $11::text is not null`)",
+      find: 'inTransaction ? `where ${isIn("$12")}`',
+      replace: "inTransaction ? `where $12::text is not null`",
     },
   },
   {
