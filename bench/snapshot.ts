@@ -2,22 +2,19 @@
  * `npm run bench:snapshot`: what PostgreSQL's processes take of the CPU for each thousand events while somebody keeps an old
  * snapshot open: a transaction that reads, or one that was forgotten. Linux only: the times come from /proc.
  */
-import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
 import { readSettings } from "../src/config/settings.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { Random } from "../test/faults/random.ts";
+import { readCpuSeconds } from "./cpu.ts";
 import { append, openScratch, print } from "./support.ts";
 
 const LOAD = { accounts: 1_000, perSecond: 500, sendMs: 50 };
 
 /** How long each measurement takes. */
 const WINDOW_SECONDS = 10;
-
-/** Of one tick of the times in /proc. */
-const TICK_SECONDS = 0.01;
 
 const { values: flags } = parseArgs({
   options: { seconds: { type: "string", default: "40,120,600" }, workers: { type: "string", default: "2" } },
@@ -90,27 +87,6 @@ async function read(client: pg.Client): Promise<{ settled: number; pending: numb
   const { rows } = await client.query<{ settled: string; pending: string }>(
     "select sum(processed_seq) as settled, sum(last_seq - processed_seq) as pending from inturn.accounts",
   );
-  const { rows: setting } = await client.query<{ folder: string }>(
-    "select current_setting('data_directory') as folder",
-  );
-  const lines = await readFile(`${setting[0]?.folder}/postmaster.pid`, "utf8");
   const [settled, pending] = [Number(rows[0]?.settled), Number(rows[0]?.pending)];
-  return { settled, pending, cpuSeconds: await readCpuSeconds(Number.parseInt(lines, 10)) };
-}
-
-/** Of the server's first process and its children, the ended ones as well. */
-async function readCpuSeconds(postmaster: number): Promise<number> {
-  let ticks = 0;
-  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
-    const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-    // The name in brackets may hold spaces.
-    const [, parent, ...fields] = stat
-      .slice(stat.lastIndexOf(")") + 2)
-      .split(" ")
-      .map(Number);
-    const [user = 0, system = 0, endedUser = 0, endedSystem = 0] = fields.slice(9, 13);
-    if (Number(pid) === postmaster) ticks += user + system + endedUser + endedSystem;
-    else if (parent === postmaster) ticks += user + system;
-  }
-  return ticks * TICK_SECONDS;
+  return { settled, pending, cpuSeconds: (await readCpuSeconds(client)).postgres };
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { backoffMs } from "../src/domain/backoff.ts";
+import { compareBytes } from "../src/domain/byte-order.ts";
 import { createRules, judgeFailure, type RetryRule } from "../src/domain/failure.ts";
 import { checkLeaseTimes, LEASE_TIMES, type LeaseTimes } from "../src/domain/lease-times.ts";
 import { shouldYield, TURN_EVENTS_MAX, TURN_MS_MAX } from "../src/domain/turn.ts";
@@ -102,4 +103,16 @@ test("the times of a lease are refused when they break any of the rules that saf
     [{ stuckLeases: 1 }, /stuckLeases > 1/],
   ];
   for (const [change, message] of unsafe) assert.throws(() => checkLeaseTimes({ ...LEASE_TIMES, ...change }), message);
+});
+
+test("accounts are ordered by the bytes of their ids, as PostgreSQL orders them", () => {
+  const text = fc.string({
+    unit: fc.constantFrom("a", "ä", "\ud7ff", "\ue000", "\uffff", "\u{10000}", "\u{10ffff}", "z"),
+    maxLength: 4,
+  });
+  fc.assert(
+    fc.property(text, text, (a, b) => {
+      assert.equal(Math.sign(compareBytes(a, b)), Math.sign(Buffer.compare(Buffer.from(a), Buffer.from(b))));
+    }),
+  );
 });

@@ -19,7 +19,18 @@ export interface Batch {
 export const BYTES = "coalesce(e.bytes, octet_length(e.data::text) + coalesce(octet_length(e.metadata::text), 0))";
 
 const COLUMNS = `e.account_id as "accountId", e.seq, e.event_id as id, e.type,
-  e.occurred_at as "occurredAt", e.received_at as "receivedAt"`;
+  date_part('epoch', e.occurred_at) * 1000 as "occurredAt", date_part('epoch', e.received_at) * 1000 as "receivedAt"`;
+
+/** Times come as numbers, in ms: a time as text takes a tenth of what a worker does for an event. */
+interface EventRow extends Omit<StoredEvent, "occurredAt" | "receivedAt"> {
+  readonly occurredAt: number | null;
+  readonly receivedAt: number;
+}
+
+function toEvent(row: EventRow): StoredEvent {
+  const occurredAt = row.occurredAt === null ? null : new Date(row.occurredAt);
+  return Object.assign(row, { occurredAt, receivedAt: new Date(row.receivedAt) });
+}
 
 const createRead = (eventsMax: number) => ({
   name: `inturn_read_${eventsMax}`,
@@ -56,13 +67,19 @@ export async function readBatches(
 ): Promise<Batch[]> {
   const { eventsMax, bytesMax } = options;
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq), bytesMax];
-  const { rows } = await database.query<StoredEvent>({ ...createRead(eventsMax), values });
+  const { rows } = await database.query<EventRow>({ ...createRead(eventsMax), values });
   const batches = new Map<string, { events: StoredEvent[]; nextBytes: number }>();
-  for (const event of rows) {
-    const batch = batches.get(event.accountId) ?? { events: [], nextBytes: 0 };
-    if (event.bytes <= bytesMax) batch.events.push(event);
-    else batch.nextBytes = event.bytes;
-    batches.set(event.accountId, batch);
+  let batch: { events: StoredEvent[]; nextBytes: number } | undefined;
+  let last: string | undefined;
+  for (const row of rows) {
+    // The rows of a request stand together.
+    if (batch === undefined || row.accountId !== last) {
+      last = row.accountId;
+      batch = { events: [], nextBytes: 0 };
+      batches.set(last, batch);
+    }
+    if (row.bytes <= bytesMax) batch.events.push(toEvent(row));
+    else batch.nextBytes = row.bytes;
   }
   return requests.map(({ accountId }) => batches.get(accountId) ?? { events: [], nextBytes: 0 });
 }
@@ -81,7 +98,7 @@ export async function readNextEvents(
   requests: readonly BatchRequest[],
 ): Promise<(StoredEvent | undefined)[]> {
   const values = [requests.map((request) => request.accountId), requests.map((request) => request.afterSeq + 1)];
-  const { rows } = await database.query<StoredEvent>({ ...READ_EVENTS, values });
-  const events = new Map(rows.map((event) => [event.accountId, event]));
+  const { rows } = await database.query<EventRow>({ ...READ_EVENTS, values });
+  const events = new Map(rows.map((row) => [row.accountId, toEvent(row)]));
   return requests.map((request) => events.get(request.accountId));
 }

@@ -1,5 +1,7 @@
 import type { AccountState, Outcome } from "../domain/account.ts";
+import { compareBytes } from "../domain/byte-order.ts";
 import { momentOf, recordAttempts } from "./attempts.ts";
+import { plainArray } from "./plain-array.ts";
 import type { Queryable } from "./pool.ts";
 import { isIn } from "./transaction.ts";
 
@@ -34,8 +36,6 @@ export interface Settlement {
  * the settle keeps the lease it is what will become of it.
  */
 export interface Settled {
-  readonly accountId: string;
-  readonly epoch: number;
   readonly state: AccountState;
   /** The database's clock when this was settled, in microseconds. */
   readonly databaseUs: number;
@@ -47,43 +47,37 @@ export interface Settled {
  * it changes nothing when either is no longer the account's, which is how a worker learns that its lease is lost.
  * When the turn goes on, the attempt of the next event is counted in the same write.
  *
- * A settle whose answer got lost may be sent again: under its epoch no other worker can have moved the account past the
- * event, so the repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an
- * event that is settled already, in whichever way, is none that its writes may be committed for.
+ * The rows are written in the order of the parameters, by one look-up each, and so locked in it: they come sorted by id. A pass
+ * that locks them first would write each of them twice (bench/README.md). Two things keep the plan so: who runs an account is known by
+ * its worker, for its state has an index; and the limit has few settlements expected, also where the accounts were few when it was made.
  */
 function createSettle({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTransaction: boolean }): string {
   const firstSeq = ofSeveral ? "i.from_seq" : "i.seq";
+  const isLast = "a.last_seq = i.seq";
+  const nextState = `case when ${isLast} then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end`;
+  const goesOn = `(i.keeps_lease or not ${isLast} and not i.yields and a.paused_at is null)`;
   return `
-  with held as materialized (
-    select i.*, a.state,
-      a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.state = 'running' as valid,
-      a.epoch = i.epoch and a.processed_seq = i.seq and not i.keeps_lease as repeated,
-      case when a.last_seq = i.seq then 'idle' when i.yields or a.paused_at is not null then 'scheduled' else 'running' end as next_state
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[], $11::bigint[])
-      as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease, from_seq)
-    join inturn.accounts as a on a.id = i.account_id
-    ${inTransaction ? `where ${isIn("$12")}` : ""}
-    order by a.id
-    for update of a
-  ), stored as (
-    select h.*, case when h.keeps_lease then 'running' else h.next_state end as stored_state from held as h
-  ), settled as (
+  with settled as (
     update inturn.accounts as a
-    set processed_seq = h.seq,
-      dead = a.dead + (h.outcome = 'dead')::integer,
-      skipped = a.skipped + (h.outcome = 'skipped')::integer,
-      state = h.stored_state,
-      state_since = case h.stored_state when 'running' then a.state_since else clock_timestamp() end,
-      lease_worker = case h.stored_state when 'running' then a.lease_worker end,
-      head_attempts = case h.stored_state when 'running' then 1 else 0 end,
+    set processed_seq = i.seq,
+      dead = a.dead + (i.outcome = 'dead')::integer,
+      state = case when ${goesOn} then 'running' else ${nextState} end,
+      state_since = case when ${goesOn} then a.state_since else clock_timestamp() end,
+      lease_worker = case when ${goesOn} then a.lease_worker end,
+      head_attempts = case when ${goesOn} then 1 else 0 end,
       attempts_forgiven = 0,
       head_error = null,
       head_target = null,
       head_outages = 0,
       snoozed_since = null
-    from stored as h
-    where a.id = h.account_id and h.valid
-    returning h.*, inturn.waits(a.state, a.paused_at) as waits, clock_timestamp() as settled_at
+    from (
+      select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::double precision[], $9::boolean[], $10::boolean[], $11::bigint[])
+        with ordinality as i (account_id, epoch, seq, outcome, error, attempts, started_us, duration_ms, yields, keeps_lease, from_seq, number)
+      limit cardinality($1)
+    ) as i
+    where a.id = i.account_id and a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.lease_worker is not null
+      ${inTransaction ? `and ${isIn("$12")}` : ""}
+    returning i.*, ${nextState} as next_state, inturn.waits(a.state, a.paused_at) as waits, clock_timestamp() as settled_at
   ), marked as (
     update inturn.events as e
     set outcome = s.outcome, processed_at = s.settled_at, duration_ms = s.duration_ms, attempts = s.attempts, error = s.error,
@@ -95,13 +89,19 @@ function createSettle({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTran
     select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
     from settled as s where s.waits having count(*) > 0
   )
-  select s.account_id as "accountId", s.epoch, s.next_state as state,
-    ceil(extract(epoch from s.settled_at) * 1000000)::bigint as "databaseUs"
-  from settled as s left join woken on true
-  union all
-  select h.account_id, h.epoch, h.state, ceil(extract(epoch from clock_timestamp()) * 1000000)::bigint
-  from held as h where h.repeated`;
+  select s.number, s.next_state as state, ceil(date_part('epoch', s.settled_at) * 1000000) as "databaseUs"
+  from settled as s left join woken on true`;
 }
+
+/**
+ * A settle whose answer got lost may be sent again: under its epoch no other worker can have moved the account past the event, so the
+ * repetition changes nothing and hears how the account stands. Not so inside a transaction of a handler's: an event that is settled
+ * already, in whichever way, is none that its writes may be committed for.
+ */
+const SETTLED_BEFORE = `
+  select i.number, a.state, ceil(date_part('epoch', clock_timestamp()) * 1000000) as "databaseUs"
+  from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as i (account_id, epoch, seq, number)
+  join inturn.accounts as a on a.id = i.account_id and a.epoch = i.epoch and a.processed_seq = i.seq`;
 
 const SETTLE = { name: "inturn_settle", text: createSettle({ ofSeveral: false, inTransaction: false }) };
 
@@ -110,18 +110,51 @@ const SETTLE_SEVERAL = { name: "inturn_settle_several", text: createSettle({ ofS
 
 const SETTLE_IN_TRANSACTION = createSettle({ ofSeveral: true, inTransaction: true });
 
+/** A settlement's number among those that were sent, from 1, and what became of its account. */
+interface SettledRow extends Settled {
+  readonly number: number;
+}
+
 /**
- * Settles these events in one transaction, at most one settlement of each account. An event whose lease was lost is not among the
- * answers, and nothing of it was written.
+ * Settles these events in one transaction, at most one settlement of each account under each epoch.
+ *
+ * @returns for each what became of its account; undefined when its lease was lost, and then nothing of it was written
  */
-export async function settleEvents(database: Queryable, settlements: readonly Settlement[]): Promise<Settled[]> {
-  const values = valuesOf(settlements);
-  const statement = settlements.some(({ fromSeq }) => fromSeq !== undefined) ? SETTLE_SEVERAL : SETTLE;
-  const { rows } = await database.query<Settled>({ ...statement, values });
-  if (rows.length < settlements.length) await noteEarlyStarts(database, settlements);
+export async function settleEvents(
+  database: Queryable,
+  settlements: readonly Settlement[],
+): Promise<(Settled | undefined)[]> {
+  const order = settlements
+    .map((_, i) => i)
+    .toSorted((a, b) => compareBytes(idOf(settlements, a), idOf(settlements, b)));
+  const sorted = order.map((i) => settlements[i]).filter((settlement) => settlement !== undefined);
+  const statement = sorted.some(({ fromSeq }) => fromSeq !== undefined) ? SETTLE_SEVERAL : SETTLE;
+  const { rows } = await database.query<SettledRow>({ ...statement, values: valuesOf(sorted) });
+  const answers: (Settled | undefined)[] = Array.from({ length: settlements.length });
+  for (const row of rows) answers[order[row.number - 1] ?? -1] = row;
+  if (rows.length < settlements.length) await answerTheRest(database, settlements, answers);
   const dead = settlements.filter(({ outcome }) => outcome === "dead");
   if (dead.length > 0) await rememberLastAttempts(database, dead);
-  return rows;
+  return answers;
+}
+
+const idOf = (settlements: readonly Settlement[], i: number): string => settlements[i]?.accountId ?? "";
+
+/** Those that were settled before hear so; those that were refused leave a trace where they broke the order. */
+async function answerTheRest(
+  database: Queryable,
+  settlements: readonly Settlement[],
+  answers: (Settled | undefined)[],
+): Promise<void> {
+  const values = [
+    settlements.map(({ accountId }) => accountId),
+    plainArray(settlements.map(({ epoch }) => epoch)),
+    plainArray(settlements.map(({ seq }, i) => (answers[i] === undefined ? seq : null))),
+  ];
+  const { rows } = await database.query<SettledRow>({ text: SETTLED_BEFORE, values });
+  for (const row of rows) answers[row.number - 1] = row;
+  const refused = settlements.filter((_, i) => answers[i] === undefined);
+  if (refused.length > 0) await noteEarlyStarts(database, refused);
 }
 
 /** The last attempts of events that became dead letters by these settlements. Only a trace: a settle must not fail because of it. */
@@ -182,15 +215,15 @@ function valuesOf(settlements: readonly Settlement[]): unknown[] {
   const column = <Key extends keyof Settlement>(key: Key) => settlements.map((settlement) => settlement[key]);
   return [
     column("accountId"),
-    column("epoch"),
-    column("seq"),
-    column("outcome"),
+    plainArray(column("epoch")),
+    plainArray(column("seq")),
+    plainArray(column("outcome")),
     column("error"),
-    column("attempts"),
-    column("startedUs"),
-    column("durationMs"),
-    column("yields"),
-    column("keepsLease"),
-    firstSeqs(settlements),
+    plainArray(column("attempts")),
+    plainArray(column("startedUs")),
+    plainArray(column("durationMs")),
+    plainArray(column("yields")),
+    plainArray(column("keepsLease")),
+    plainArray(firstSeqs(settlements)),
   ];
 }

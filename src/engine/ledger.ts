@@ -74,7 +74,7 @@ export function createLedger(options: {
     ...batchesOf((settlement) => settlement.accountId),
     commit: async (items) => {
       metrics?.settleBatch(items.length);
-      return answersFor(items, await settleEvents(database, items));
+      return await settleEvents(database, items);
     },
   });
   const endings = new GroupCommit<GiveBack, boolean>({

@@ -52,8 +52,8 @@ const CONTROLS: readonly Control[] = [
     scenario: stopAndContinue,
     mutation: {
       file: "src/db/settle.ts",
-      find: "a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.state = 'running' as valid",
-      replace: "a.processed_seq = ${firstSeq} - 1 as valid",
+      find: "and a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.lease_worker is not null",
+      replace: "and a.processed_seq = ${firstSeq} - 1",
     },
   },
   {
@@ -74,9 +74,9 @@ const CONTROLS: readonly Control[] = [
     scenario: withoutConstraint(slowAppends, "accounts_idle_has_no_pending"),
     mutation: {
       file: "src/db/settle.ts",
-      find: "case when a.last_seq = i.seq then 'idle'",
+      find: 'const isLast = "a.last_seq = i.seq"',
       replace:
-        "case when not exists (select from inturn.events as e where e.account_id = i.account_id and e.seq > i.seq) then 'idle'",
+        'const isLast = "not exists (select from inturn.events as e where e.account_id = i.account_id and e.seq > i.seq)"',
     },
   },
   {
@@ -102,8 +102,8 @@ const CONTROLS: readonly Control[] = [
     scenario: misusedClients,
     mutation: {
       file: "src/db/settle.ts",
-      find: 'inTransaction ? `where ${isIn("$12")}`',
-      replace: "inTransaction ? `where $12::text is not null`",
+      find: 'inTransaction ? `and ${isIn("$12")}`',
+      replace: "inTransaction ? `and $12::text is not null`",
     },
   },
   {
