@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { readSettings } from "../src/config/settings.ts";
 import { listDeadLetters } from "../src/db/dead-letters.ts";
 import { listLanes } from "../src/db/lanes.ts";
@@ -132,6 +133,24 @@ test(
     assert.equal(await watch.latest(), next);
     assert.deepEqual(watch.history, [first, next]);
     assert.equal(texts.length, 14);
+    watch.close();
+    await running;
+  }),
+);
+
+test(
+  "while nobody listens it reads seldom; who begins to listen has a reading at once",
+  withDatabase(async (db) => {
+    const { database, texts } = watched(db.database);
+    const watch = new PulseWatch(database);
+    const running = watch.run();
+    await until("it has read", () => watch.history.length === 1);
+    await sleep(2_500);
+    assert.equal(texts.length, 7);
+    const startedMs = performance.now();
+    await new Promise((resolve) => watch.listen(resolve));
+    assert.ok(performance.now() - startedMs < 2_500);
+    assert.equal(watch.history.length, 2);
     watch.close();
     await running;
   }),

@@ -28,7 +28,7 @@ export class LiveOverview {
   readonly #watch: PulseWatch;
   readonly #basePath: string;
   readonly #viewers = new Set<Viewer>();
-  readonly #stopListening: () => void;
+  #stopListening: (() => void) | undefined;
   #isClosed = false;
 
   constructor(options: { database: Database; watch: PulseWatch; basePath: string }) {
@@ -36,7 +36,6 @@ export class LiveOverview {
     this.#database = database;
     this.#watch = watch;
     this.#basePath = basePath;
-    this.#stopListening = watch.listen((pulse) => void this.#send(pulse));
   }
 
   /** The stream of the overview. */
@@ -50,7 +49,7 @@ export class LiveOverview {
   /** Ends every stream. */
   close(): void {
     this.#isClosed = true;
-    this.#stopListening();
+    this.#stopListening?.();
     for (const viewer of this.#viewers) viewer.end();
   }
 
@@ -59,9 +58,13 @@ export class LiveOverview {
       const { promise: ended, resolve: end } = Promise.withResolvers<void>();
       const viewer = { stream, end, busySinceMs: undefined };
       this.#viewers.add(viewer);
+      this.#stopListening ??= this.#watch.listen((pulse) => void this.#send(pulse));
       stream.onAbort(end);
       await ended;
       this.#viewers.delete(viewer);
+      if (this.#viewers.size > 0) return;
+      this.#stopListening?.();
+      this.#stopListening = undefined;
     });
   }
 

@@ -11,6 +11,9 @@ export type PulseListener = (pulse: Pulse | undefined) => void;
 /** Between two readings, at least. */
 const INTERVAL_MS = 1_000;
 
+/** The same while nobody listens: a reading is seven statements, and the charts are to show something when somebody comes. */
+const UNHEARD_INTERVAL_MS = 10_000;
+
 /**
  * Reading rests this many times as long as it took, 35 ms with 100,000 accounts, but not for longer than this: on a busy machine
  * a reading may wait more than it works.
@@ -20,8 +23,8 @@ const REST = { perWork: 25, msMax: 4_000 };
 /** While the watch runs, a reading that is late by less than this is still the latest. */
 const LATE_MS_MAX = 5_000;
 
-/** Readings that are remembered, for the charts: ten minutes of them. */
-const HISTORY_MAX = 600;
+/** Readings are remembered for this long, for the charts. */
+const HISTORY_MS = 600_000;
 
 /** Takes the pulse of the system, on and on, until it is closed. */
 export class PulseWatch {
@@ -30,6 +33,8 @@ export class PulseWatch {
   readonly #closing = new AbortController();
   readonly #history: Pulse[] = [];
   #reading: Promise<Pulse> | undefined;
+  /** Aborts when somebody begins to listen. */
+  #heard = new AbortController();
   #dueMs = Number.NEGATIVE_INFINITY;
   #isRunning = false;
 
@@ -52,21 +57,26 @@ export class PulseWatch {
     return last !== undefined && performance.now() < this.#dueMs + mayBeLateMs ? last : await this.#readOnce();
   }
 
-  /** Calls the listener after every reading, until the function that comes back is called. */
+  /** Calls the listener after every reading, once a second, until the function that comes back is called. */
   listen(listener: PulseListener): () => void {
     this.#listeners.add(listener);
+    this.#heard.abort();
     return () => this.#listeners.delete(listener);
   }
 
-  /** Reads on and on; resolves when it is closed. */
+  /** Reads on and on, seldom while nobody listens; resolves when it is closed. */
   async run(): Promise<void> {
     const { signal } = this.#closing;
     this.#isRunning = true;
     while (!signal.aborted) {
       const pulse = await this.#readOnce().catch(() => undefined);
       for (const listener of this.#listeners) listener(pulse);
-      const waitMs = pulse === undefined ? INTERVAL_MS : Math.max(0, this.#dueMs - performance.now());
-      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+      const dueMs = pulse === undefined ? INTERVAL_MS : Math.max(0, this.#dueMs - performance.now());
+      this.#heard = new AbortController();
+      const isHeard = this.#listeners.size > 0;
+      const either = isHeard ? signal : AbortSignal.any([signal, this.#heard.signal]);
+      const waitMs = isHeard ? dueMs : UNHEARD_INTERVAL_MS;
+      await sleep(waitMs, undefined, { signal: either }).catch(() => undefined);
     }
     this.#isRunning = false;
   }
@@ -87,7 +97,7 @@ export class PulseWatch {
     const endedMs = performance.now();
     this.#dueMs = endedMs + Math.max(INTERVAL_MS, Math.min(REST.perWork * (endedMs - startedMs), REST.msMax));
     this.#history.push(pulse);
-    if (this.#history.length > HISTORY_MAX) this.#history.shift();
+    while ((this.#history[0]?.atMs ?? Number.POSITIVE_INFINITY) < pulse.atMs - HISTORY_MS) this.#history.shift();
     return pulse;
   }
 }
