@@ -162,6 +162,7 @@ test(
   "the app is mounted under a path, in hono and in a server of Node's; it wants keys unless told",
   withDatabase(async ({ url: databaseUrl }) => {
     const key = "k".repeat(32);
+    const globals = [Request, Response];
     const guarded = createInturn({ databaseUrl, logLevel: "silent", basePath: "/inturn", apiKeys: [key] });
     const open = createInturn({ databaseUrl, logLevel: "silent", basePath: "/inturn", requireKeys: false });
     await using([guarded, open], async () => {
@@ -189,6 +190,7 @@ test(
         const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/inturn`;
         const answer = await fetch(`${address}/v1/events`, post);
         assert.deepEqual(await answer.json(), { accountId: "a", seq: 3, duplicate: false });
+        assert.deepEqual([Request, Response], globals);
         const metrics = await (await fetch(`${address}/metrics`)).text();
         assert.match(metrics, /inturn_events_accepted_total\{duplicate="false"\} 2/);
       } finally {

@@ -471,6 +471,30 @@ test(
 );
 
 test(
+  "the span of several events together has a link to the context of each, and says how many they are",
+  withDatabase(async (db) => {
+    const exporter = startSdk();
+    const { options } = await createTestWorker(db);
+    const traceIds = ["1", "2"].map((digit) => digit.repeat(32));
+    const inTrace = (traceId: string) => JSON.stringify({ traceparent: `00-${traceId}-00f067aa0ba902b7-01` });
+    await appendEvents(db.database, [
+      ...traceIds.map((traceId) => newEvent({ accountId: "a", metadata: inTrace(traceId) })),
+      newEvent({ accountId: "a" }),
+    ]);
+    await runTurn({ ...options, batch: { handler: () => undefined, eventsMax: 10, bytesMax: 10_000 } }, "a");
+    const [span, ...others] = exporter.getFinishedSpans();
+    assert.deepEqual(others, []);
+    assert.deepEqual(
+      span?.links.map(({ context: { traceId } }) => traceId),
+      traceIds,
+    );
+    assert.equal(span?.parentSpanContext, undefined);
+    assert.equal(span?.attributes["messaging.batch.message_count"], 3);
+    assert.equal(span?.attributes["inturn.seq"], 1);
+  }),
+);
+
+test(
   "commands that an SDK is imported into hand over their spans when they are told to stop, the last one too",
   withDatabase(async (db) => {
     const telemetry = new URL("support/telemetry.ts", import.meta.url).href;

@@ -20,7 +20,7 @@ await pool.query(`
 
 const inturn = createInturn({
   pool,
-  // Let only those to it who may see everything.
+  // Where it is mounted below. It asks for API keys: DATABASE_URL=… npx inturn keys create --name me
   basePath: "/inturn",
   handler: async (event, { transaction }) => {
     const { amount } = event.data as { amount: number };

@@ -95,6 +95,7 @@ export class EmbeddedInturn implements Inturn {
   #api: ComposedApi | undefined;
   #listener: Inturn["listener"] | undefined;
   #worker: Promise<RunningWorker> | undefined;
+  #running: RunningWorker | undefined;
   #stopped: Promise<void> | undefined;
   #before: Pulse | undefined;
 
@@ -112,14 +113,15 @@ export class EmbeddedInturn implements Inturn {
       appender: this.#appender,
       metrics: this.#metrics,
       openTo: this.#parts.requireKeys ? "nobody" : "everybody",
-      exposeMore: async () => (await (await this.#worker)?.exposeMetrics()) ?? "",
+      exposeMore: async () => (await this.#running?.exposeMetrics()) ?? "",
     });
     return this.#api.app;
   }
 
   get listener(): Inturn["listener"] {
     const { fetch } = this.app;
-    this.#listener ??= getRequestListener(fetch);
+    // The program's own Request and Response stay what they are.
+    this.#listener ??= getRequestListener(fetch, { overrideGlobalObjects: false });
     return this.#listener;
   }
 
@@ -174,6 +176,7 @@ export class EmbeddedInturn implements Inturn {
       throw new InturnError("handler_missing", "Give createInturn a handler: handler: async (event, context) => { … }");
     const { signal } = this.#stopping;
     const worker = await startWorker({ settings, databaseUrl, log, handler, ownsProcess, signal });
+    this.#running = worker;
     void worker.failed.then((error) => log.fatal({ err: error }, "the worker cannot go on"));
     return worker;
   }
