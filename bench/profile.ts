@@ -2,15 +2,23 @@
  * `npm run bench:profile`: what an event costs, part by part: CPU of the load generator, the API, the workers and PostgreSQL, bytes of
  * WAL, versions of account rows and how many of them were HOT. A rate says how busy the machine was; a cost does not. Linux only.
  */
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type pg from "pg";
-import { readSettings } from "../src/config/settings.ts";
 import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { readCpuSeconds } from "./cpu.ts";
-import { appendBacklog, median, openScratch, print, untilSettled } from "./support.ts";
+import {
+  ACCOUNTS,
+  appendBacklog,
+  BATCH_HANDLER,
+  median,
+  openScratch,
+  print,
+  SEED,
+  settingsFor,
+  untilSettled,
+} from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -19,10 +27,6 @@ const { values: flags } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-
-const ACCOUNTS = 1_000;
-const SEED = 42;
-const BATCH_HANDLER = fileURLToPath(new URL("batch-handler.ts", import.meta.url));
 
 /** What goes on while it is measured. */
 interface Profiled {
@@ -71,14 +75,11 @@ try {
   await scratch.release();
 }
 
-async function profile({ events, handler = "sleep", workers, backlog, sends }: Profiled): Promise<Cost> {
+async function profile({ events, handler, workers, backlog, sends }: Profiled): Promise<Cost> {
   await scratch.recreate();
   const client = await scratch.connect();
   if (backlog) await appendBacklog(client, createWorkload({ events, accounts: ACCOUNTS, seed: SEED }).events);
-  const settings = {
-    ...readSettings({}, { logLevel: "warn", handler, handlerMs: 0, port: 0 }),
-    databaseUrl: scratch.url,
-  };
+  const settings = settingsFor(scratch.url, handler);
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: () => undefined });
   try {
     // Starting is not part of it: a drain has begun by now, and what it has settled does not count.

@@ -4,17 +4,15 @@
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { Logger, run, runMigrations } from "graphile-worker";
 import pg from "pg";
-import { readSettings, type Settings } from "../src/config/settings.ts";
 import { insertApiKey } from "../src/db/api-keys.ts";
 import { openDatabase } from "../src/db/pool.ts";
 import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
-import { appendBacklog, untilSettled } from "./support.ts";
+import { ACCOUNTS, appendBacklog, BATCH_HANDLER, SEED, settingsFor, untilSettled } from "./support.ts";
 
 /** One measurement. */
 export interface Measurement {
@@ -30,10 +28,6 @@ export interface Scenario {
   readonly events: number;
   measure(url: string, events: number): Promise<Measurement>;
 }
-
-const ACCOUNTS = 1_000;
-const SEED = 42;
-const BATCH_HANDLER = fileURLToPath(new URL("batch-handler.ts", import.meta.url));
 
 /** All of them, in the order of the report. */
 export const SCENARIOS: readonly Scenario[] = [
@@ -98,10 +92,6 @@ export const SCENARIOS: readonly Scenario[] = [
     measure: measureQueueName,
   },
 ];
-
-function settingsFor(url: string, handler = "sleep"): Settings {
-  return { ...readSettings({}, { logLevel: "warn", handler, handlerMs: 0, port: 0 }), databaseUrl: url };
-}
 
 async function measureIngest(
   url: string,

@@ -5,11 +5,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
-import { readSettings } from "../src/config/settings.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { Random } from "../test/faults/random.ts";
 import { readCpuSeconds } from "./cpu.ts";
-import { append, openScratch, print } from "./support.ts";
+import { append, openScratch, print, settingsFor } from "./support.ts";
 
 const LOAD = { accounts: 1_000, perSecond: 500, sendMs: 50 };
 
@@ -24,10 +23,7 @@ const scratch = await openScratch();
 try {
   await scratch.recreate();
   const client = await scratch.connect();
-  const settings = {
-    ...readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0 }),
-    databaseUrl: scratch.url,
-  };
+  const settings = settingsFor(scratch.url);
   const workers = Number(flags.workers);
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: print });
   const stop = new AbortController();

@@ -2,11 +2,26 @@
  * What the benchmarks share: a database of their own, and a median.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import pg from "pg";
-import { readSettings } from "../src/config/settings.ts";
+import { readSettings, type Settings } from "../src/config/settings.ts";
 import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import type { WorkloadEvent } from "../src/domain/workload.ts";
 import { useDatabase } from "../src/service/database.ts";
+
+/** Whose events are measured, unless told. */
+export const ACCOUNTS = 1_000;
+
+/** Of the load. */
+export const SEED = 42;
+
+/** The module of a handler that wants a hundred events together. */
+export const BATCH_HANDLER: string = fileURLToPath(new URL("batch-handler.ts", import.meta.url));
+
+/** Settings of a fleet that does nothing with its events, or what this handler does. */
+export function settingsFor(url: string, handler = "sleep"): Settings {
+  return { ...readSettings({}, { logLevel: "warn", handler, handlerMs: 0, port: 0 }), databaseUrl: url };
+}
 
 /** A database for measurements, on the server of `DATABASE_URL` or the embedded one. */
 export interface Scratch {

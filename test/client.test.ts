@@ -6,7 +6,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { createClient, SendError, type SendEvent } from "../src/client/index.ts";
 import { withDatabase } from "./support/database.ts";
-import { type Answer, withFake } from "./support/fake-server.ts";
+import { type Answer, REPEATED_AFTER, withFake } from "./support/fake-server.ts";
 import { startProcess } from "./support/process.ts";
 
 const event = (accountId: string, n: number): SendEvent => ({ accountId, data: n });
@@ -39,14 +39,7 @@ test(
 test(
   "a request without a good answer is repeated with the same ids, after as long as the server says",
   withFake(async (server, url) => {
-    const later = { "retry-after": "0" };
-    server.plan = [
-      { status: 503, headers: later },
-      { status: 429, headers: { "retry-after": new Date(0).toUTCString() } },
-      "lost",
-      "reset",
-      { status: 502, headers: later },
-    ];
+    server.plan = REPEATED_AFTER.slice();
     const client = createClient({ url });
     assert.deepEqual(await client.send(event("a", 1)), { accountId: "a", seq: 1, duplicate: true });
     assert.equal(new Set(server.requests.flat().map(({ id }) => id)).size, 1);

@@ -6,7 +6,7 @@ import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { withDatabase } from "./support/database.ts";
-import { type Answer, withFake } from "./support/fake-server.ts";
+import { type Answer, REPEATED_AFTER, withFake } from "./support/fake-server.ts";
 import { startProcess } from "./support/process.ts";
 import { withoutPython } from "./support/python.ts";
 
@@ -36,14 +36,7 @@ test(
   "a request without a good answer is repeated with the same ids, after as long as the server says",
   { skip: withoutPython },
   withFake(async (server, url) => {
-    const later = { "retry-after": "0" };
-    server.plan = [
-      { status: 503, headers: later },
-      { status: 429, headers: { "retry-after": new Date(0).toUTCString() } },
-      "lost",
-      "reset",
-      { status: 502, headers: later },
-    ];
+    server.plan = REPEATED_AFTER.slice();
     assert.deepEqual(await send(`${url}/`, ["a", "b", "a"], ', api_key="secret"'), [1, 1, 2]);
     assert.equal(server.requests.length, 6);
     assert.equal(new Set(server.requests.flat().map(({ id }) => id)).size, 3);

@@ -1,3 +1,4 @@
+import { createAppender } from "../engine/append.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
 import { type ApiOptions, composeApi, openApiPools } from "./compose-api.ts";
 import { listen } from "./listen.ts";
@@ -15,7 +16,9 @@ export async function startApi(options: ApiOptions): Promise<Listening> {
     await pools.end();
     throw error;
   });
-  const api = composeApi(options, { pools, metrics: new ApiMetrics({ hasProcess: true }), openTo });
+  const metrics = new ApiMetrics({ hasProcess: true });
+  const appender = createAppender(pools.ingest, settings, metrics);
+  const api = composeApi(options, { pools, appender, metrics, openTo });
   const { host, port, keepAliveMs } = settings;
   const server = await listen({
     fetch: api.app.fetch,

@@ -7,7 +7,7 @@ import type { DatabaseAddress } from "../db/session-settings.ts";
 import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { type Access, createAccess } from "../engine/access.ts";
 import { AnswerBudget } from "../engine/answers.ts";
-import { type Appender, createAppender } from "../engine/append.ts";
+import type { Appender } from "../engine/append.ts";
 import { PulseWatch } from "../engine/pulse.ts";
 import { Waiting } from "../engine/waiting.ts";
 import type { OpenTo } from "../http/access.ts";
@@ -73,14 +73,14 @@ export function composeApi(
   { settings, log }: ApiOptions,
   parts: {
     pools: ApiPools;
-    appender?: Appender;
+    appender: Appender;
     metrics: ApiMetrics;
     openTo: OpenTo;
     /** What `/metrics` tells beside the API's own. */
     exposeMore?: () => Promise<string>;
   },
 ): ComposedApi {
-  const { metrics, openTo, exposeMore = async () => "" } = parts;
+  const { appender, metrics, openTo, exposeMore = async () => "" } = parts;
   const { ingest, database } = parts.pools;
   const access = createAccess({ database: ingest, environmentKeys: settings.apiKeys ?? [] });
   const waiting = new Waiting(ingest);
@@ -89,7 +89,7 @@ export function composeApi(
   const answers = new AnswerBudget();
   const dashboard = createDashboard({ database, watch, log, answers, basePath });
   const app = createApp({
-    appender: parts.appender ?? createAppender(ingest, settings, metrics),
+    appender,
     ingest,
     database,
     log,

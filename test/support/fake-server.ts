@@ -8,6 +8,15 @@ import type { SendEvent } from "../../src/client/index.ts";
 /** How it answers a request: `reset` before it has stored the events, `lost` after that. */
 export type Answer = { status: number; headers?: Record<string, string>; body?: unknown } | "reset" | "lost";
 
+/** Answers after which a client sends the same request again, at once. */
+export const REPEATED_AFTER: readonly Answer[] = [
+  { status: 503, headers: { "retry-after": "0" } },
+  { status: 429, headers: { "retry-after": new Date(0).toUTCString() } },
+  "lost",
+  "reset",
+  { status: 502, headers: { "retry-after": "0" } },
+];
+
 /** Answers by the plan first, and well afterwards. */
 export class FakeServer {
   readonly requests: SendEvent[][] = [];
