@@ -97,6 +97,7 @@ ALTER TABLE "inturn"."accounts" ADD COLUMN "head_target" text collate "C";--> st
 ALTER TABLE "inturn"."accounts" ADD COLUMN "head_outages" integer DEFAULT 0 NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "snoozed_since" timestamp with time zone;--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" ADD COLUMN "paused_by" bigint;--> statement-breakpoint
+ALTER TABLE "inturn"."events" ADD COLUMN "unsettled_before" smallint;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "target" text collate "C";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "covers" text;--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nullif(current_setting('inturn.operation', true), '')::bigint;--> statement-breakpoint

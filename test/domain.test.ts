@@ -61,6 +61,7 @@ const rule: RetryRule = {
   failurePolicy: "block",
   parkMs: 5_000,
   snoozeMsMax: 86_400_000,
+  unsettledMax: 1,
   target: "default",
 };
 

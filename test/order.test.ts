@@ -11,7 +11,16 @@ import type { TurnOptions } from "../src/engine/turn-options.ts";
 import { BatchError } from "../src/errors/retry.ts";
 import { withDatabase } from "./support/database.ts";
 import { oneTo } from "./support/effects.ts";
-import { accountRow, appendTo, countWoken, createTestWorker, expireLease, slowly, wellDone } from "./support/worker.ts";
+import {
+  accountRow,
+  appendTo,
+  countWoken,
+  createTestWorker,
+  expireLease,
+  rule,
+  slowly,
+  wellDone,
+} from "./support/worker.ts";
 
 test(
   "over random schedules with failures, stolen leases and late writers, every account is settled as 1, 2, 3, … exactly",
@@ -26,11 +35,13 @@ test(
       handling: fc.array(fc.constantFrom(0, 0, 1, 5, -1), { minLength: 5, maxLength: 20 }),
       // How many events of an account the handler gets together.
       together: fc.constantFrom(1, 3, 100),
+      // How many events of an account may be handled and not settled.
+      unsettledMax: fc.constantFrom(1, 1, 3, 50),
       // Which worker loses its lease, again and again.
       thefts: fc.array(fc.nat({ max: 3 }), { maxLength: 12 }),
     });
     await fc.assert(
-      fc.asyncProperty(schedule, async ({ batches, workers: count, handling, together, thefts }) => {
+      fc.asyncProperty(schedule, async ({ batches, workers: count, handling, together, unsettledMax, thefts }) => {
         await db.query("truncate inturn.accounts, inturn.events, inturn.workers");
         const settled: Record<string, number[]> = {};
         const expected: Record<string, number> = {};
@@ -68,7 +79,15 @@ test(
           while (!(await isDone())) {
             await Promise.all(
               ["a", "b", "c"].map((accountId) =>
-                runTurn({ ...options, handler: async () => await handler(), batch }, accountId),
+                runTurn(
+                  {
+                    ...options,
+                    handler: async () => await handler(),
+                    batch,
+                    ruleOf: () => ({ ...rule, unsettledMax }),
+                  },
+                  accountId,
+                ),
               ),
             );
           }

@@ -26,6 +26,7 @@ test("without any variable the defaults hold", () => {
     failurePolicy: "block",
     parkMs: 3_600_000,
     snoozeMsMax: 86_400_000,
+    unsettledMax: 1,
     backoffMs: 1_000,
     backoffMsMax: 600_000,
     handlerTimeoutMs: 300_000,

@@ -3,10 +3,10 @@
  */
 import { closest } from "fastest-levenshtein";
 import * as z from "zod";
-import { FAILURE_POLICIES, RETRY_RULE_LIMITS } from "../domain/failure.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 import { PUSH_SETTINGS } from "./push-settings.ts";
+import { RETRY_SETTINGS } from "./retry-settings.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 /**
@@ -83,41 +83,7 @@ const SETTINGS = {
     schema: wholeNumber(LEASE_TIMES.leaseMsMin, 600_000).default(10_000),
     description: "after this many ms without a sign of life a worker's accounts go to others",
   },
-  attemptsMax: {
-    variable: "INTURN_ATTEMPTS_MAX",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.attemptsMax).default(10),
-    description: "after this many failed attempts an event is given up",
-  },
-  failurePolicy: {
-    variable: "INTURN_FAILURE_POLICY",
-    schema: z.enum(FAILURE_POLICIES).default("block"),
-    description: "what giving up means: `block`, `dead-letter` or `park`",
-  },
-  parkMs: {
-    variable: "INTURN_PARK_MS",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.parkMs).default(3_600_000),
-    description: "how long `park` blocks the account before the event becomes a dead letter, in ms",
-  },
-  snoozeMsMax: {
-    variable: "INTURN_SNOOZE_MS_MAX",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.snoozeMsMax).default(86_400_000),
-    description: "for how long in all a handler may put an event off without an attempt, in ms",
-  },
-  backoffMs: {
-    variable: "INTURN_BACKOFF_MS",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.backoffMs).default(1_000),
-    description: "the wait before the second attempt of a failed event, in ms; it doubles with each attempt",
-  },
-  backoffMsMax: {
-    variable: "INTURN_BACKOFF_MS_MAX",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.backoffMsMax).default(600_000),
-    description: "the longest wait between two attempts, in ms",
-  },
-  handlerTimeoutMs: {
-    variable: "INTURN_HANDLER_TIMEOUT_MS",
-    schema: wholeNumber(...RETRY_RULE_LIMITS.handlerTimeoutMs).default(300_000),
-    description: "a handler that takes longer is told to stop, and its attempt has failed, in ms",
-  },
+  ...RETRY_SETTINGS,
   shutdownMs: {
     variable: "INTURN_SHUTDOWN_MS",
     schema: wholeNumber(0, 600_000).default(8_000),

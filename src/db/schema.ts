@@ -15,6 +15,7 @@ import {
   integer,
   json,
   primaryKey,
+  smallint,
   text,
   uniqueIndex,
   uuid,
@@ -114,6 +115,8 @@ export const events = inturn.table(
     startedAt: moment("started_at"),
     processedAt: moment("processed_at"),
     durationMs: doublePrecision("duration_ms"),
+    // How many events before it were handled and not settled yet when it started. Null: none.
+    unsettledBefore: smallint("unsettled_before"),
     attempts: integer("attempts").notNull().default(0),
     outcome: text("outcome", { enum: OUTCOMES }),
     // Why it was set aside.

@@ -10,7 +10,7 @@ import { backoffMs } from "./backoff.ts";
  */
 export const FAILURE_POLICIES = ["block", "dead-letter", "park"] as const;
 
-/** How the events of one type are retried. */
+/** How the events of one type are handled and retried. */
 export interface RetryRule {
   /** An event is given up when this many attempts have failed. */
   readonly attemptsMax: number;
@@ -25,6 +25,11 @@ export interface RetryRule {
   readonly parkMs: number;
   /** An event may be put off without an attempt for this long in all. */
   readonly snoozeMsMax: number;
+  /**
+   * An event may start while fewer than this many of those before it are handled and not settled yet. 1: after the settle of the one
+   * before. More: after a crash as many are handed out again.
+   */
+  readonly unsettledMax: number;
   /** The outside system that the handler needs for these events. */
   readonly target: string;
   /** The URL that these events are pushed to, where they are. */
@@ -39,6 +44,7 @@ export const RETRY_RULE_LIMITS = {
   handlerTimeoutMs: [1, 86_400_000],
   parkMs: [1, 2_592_000_000],
   snoozeMsMax: [1, 2_592_000_000],
+  unsettledMax: [1, 1_000],
 } as const;
 
 /** What follows a failure. */

@@ -2,9 +2,11 @@
  * Events of one account that a handler gets together.
  */
 import type { StoredEvent } from "../domain/event.ts";
+import type { RetryRule } from "../domain/failure.ts";
 import { InturnError } from "../errors/error.ts";
 import { BatchError } from "../errors/retry.ts";
-import type { BatchHandler } from "./handler.ts";
+import type { CallOptions } from "./call.ts";
+import type { BatchHandler, Handler } from "./handler.ts";
 
 /** The next events of an account, in seq order. A handler that does not ask for more gets one. */
 export type HandlerBatch = readonly [StoredEvent, ...StoredEvent[]];
@@ -38,6 +40,16 @@ export function cutBatch(
     batch.push(event);
   }
   return batch;
+}
+
+/** What is called with events of a rule: what is pushed goes alone. */
+export function handlerFor(
+  rule: RetryRule,
+  options: { handler: Handler; batch?: BatchOptions | undefined },
+): CallOptions["handle"] {
+  const { handler, batch } = options;
+  if (batch !== undefined && rule.push === undefined) return batch.handler;
+  return ([event], context) => handler(event, context);
 }
 
 /**

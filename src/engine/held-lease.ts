@@ -17,6 +17,7 @@ export class HeldLease {
   startedSeq: number | null = null;
   /** The pause that has let the account go on for one event, which it still covers. */
   #releasedBy: number | null;
+  #isLost = false;
   readonly #options: TurnOptions;
 
   constructor(options: TurnOptions, claimed: Claimed) {
@@ -30,6 +31,11 @@ export class HeldLease {
     return { accountId: this.claimed.accountId, epoch: this.claimed.epoch };
   }
 
+  /** Whether it is known to be another worker's. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
   /** Whether the worker may start nothing more. */
   get mustEnd(): boolean {
     return this.#options.stopping.aborted || this.#options.interrupted.aborted;
@@ -37,7 +43,7 @@ export class HeldLease {
 
   /** Whether an event may start under it: the worker does not stop, and no pause covers the event. */
   mayStart(event: StoredEvent): boolean {
-    return !this.mustEnd && this.#pauseOf(event) === null;
+    return !this.mustEnd && !this.#isLost && this.#pauseOf(event) === null;
   }
 
   /** Whether an event may go together with the one before it: what lets an account go on for one event lets one go. */
@@ -71,6 +77,7 @@ export class HeldLease {
 
   /** Counts a lease that another worker has by now. The event will be handled again. */
   noteLost(event: StoredEvent, when: string): void {
+    this.#isLost = true;
     this.#options.metrics?.lostLease();
     this.#options.log.warn({ ...this.name, seq: event.seq }, `lease lost ${when}; the event will be handled again`);
   }
@@ -90,9 +97,8 @@ export class HeldLease {
   }
 
   /** Gives the account back in front of an event that may not start; because of a pause it rests until that has ended. */
-  async endBefore(event: StoredEvent): Promise<"ended"> {
+  async endBefore(event: StoredEvent): Promise<void> {
     await this.giveBack(null, { pausedBy: this.#pauseOf(event) });
-    return "ended";
   }
 
   /** Gives the account back for a while: what the head needed could not be had, and it loses no attempt. */

@@ -1,4 +1,8 @@
-import type { Settled, Settlement } from "../db/settle.ts";
+import { setImmediate as nextRound } from "node:timers/promises";
+import type { Settled } from "../db/settle.ts";
+import type { SettledCall, Settlement } from "../db/settle-statement.ts";
+import type { StoredEvent } from "../domain/event.ts";
+import type { RetryRule } from "../domain/failure.ts";
 import { shouldYield } from "../domain/turn.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { HandlerBatch } from "./handler-batch.ts";
@@ -10,12 +14,31 @@ import type { TurnOptions } from "./turn-options.ts";
 export type Next = "continue" | "ended";
 
 /** When a handler was called, and how long each of its events took; nulls when it was not called. */
-export type Timing = Pick<Settlement, "startedUs" | "durationMs">;
+export type Timing = Pick<SettledCall, "startedUs" | "durationMs" | "unsettledBefore">;
 
-/** A turn's settles: what they say, how far the turn has come by them, and whether it makes room for others. */
+/** A call of the handler that is under way. */
+export interface Begun {
+  readonly startedMs: number;
+  readonly startedUs: number;
+  /** Its timing, when it has ended now and had so many events. */
+  timing(events: number): Timing;
+}
+
+/** A call that went well, and is not settled yet. */
+interface Done {
+  readonly batch: HandlerBatch;
+  readonly call: SettledCall;
+}
+
+/**
+ * A turn's settles: what they say, how far the turn has come by them, and whether it makes room for others.
+ *
+ * As a rule every call is settled before the next one begins. A type's `unsettledMax` above 1 lets calls begin while the settles of
+ * those before are on their way: one settle at a time, of all that is done by then, so that they stay in order.
+ */
 export class Settling {
-  /** Up to here the account's events are settled. */
-  settledSeq: number;
+  /** Up to here the account's events were handled, or set aside. */
+  doneSeq: number;
   /** Events that may go together until the next settle: fewer when a batch failed further on and nothing of it was kept. */
   togetherMax: number = Number.POSITIVE_INFINITY;
   readonly #options: TurnOptions;
@@ -24,59 +47,180 @@ export class Settling {
   readonly #clock: DatabaseClock;
   readonly #beganMs = performance.now();
   #settledEvents = 0;
+  /** Of what is done, what no settle has in hand. */
+  #done: Done[] = [];
+  /** Events that are done and not settled. */
+  #unsettled = 0;
+  /** The least that any of them allows. */
+  #unsettledMax: number = Number.POSITIVE_INFINITY;
+  /** When the last of them ended. */
+  #endedUs = 0;
+  /** Whether another call is under way: no settle may end the lease. */
+  #goesOn = false;
+  #sending: Promise<void> | undefined;
+  /** What the last settle on its way came to. */
+  #next: Next = "continue";
+  #failure: { error: unknown } | undefined;
 
   constructor(options: TurnOptions, parts: { lease: HeldLease; head: Head; clock: DatabaseClock }) {
     this.#options = options;
     this.#lease = parts.lease;
     this.#head = parts.head;
     this.#clock = parts.clock;
-    this.settledSeq = parts.lease.claimed.processedSeq;
+    this.doneSeq = parts.lease.claimed.processedSeq;
   }
 
-  /** The settle of events that went well. */
+  /** Whether the next event may begin before everything that is done is settled. */
+  mayGoAhead(rule: RetryRule): boolean {
+    if (this.#unsettled === 0) return true;
+    const isRoom = this.#unsettled < Math.min(this.#unsettledMax, rule.unsettledMax);
+    // What was tried before may be what ends workers: then every event of the turn is settled before the next one.
+    return isRoom && this.#failure === undefined && this.#lease.claimed.attempt === 1 && !this.#yields();
+  }
+
+  /** Takes note that the handler is called now. What is done goes on its way to be settled. */
+  begin(): Begun {
+    const startedMs = performance.now();
+    const unsettledBefore = this.#unsettled;
+    const nowUs = this.#clock.at(startedMs);
+    const startedUs = unsettledBefore > 0 ? Math.max(nowUs, this.#endedUs) : nowUs;
+    if (this.#done.length > 0) {
+      this.#goesOn = true;
+      this.#sending ??= this.#send();
+    }
+    const timing = (events: number) => {
+      const durationMs = (performance.now() - startedMs) / events;
+      return { startedUs, durationMs, ...(unsettledBefore > 0 && { unsettledBefore }) };
+    };
+    return { startedMs, startedUs, timing };
+  }
+
+  /** Takes note of a call that went well: the next event is the head now, at its first attempt. */
+  add(batch: HandlerBatch, timing: Timing, rule: RetryRule): void {
+    const call = this.#callOf(batch, timing);
+    this.#done.push({ batch, call });
+    this.#unsettled += batch.length;
+    this.#unsettledMax = Math.min(this.#unsettledMax, rule.unsettledMax);
+    this.#endedUs = (call.startedUs ?? 0) + Math.ceil((call.durationMs ?? 0) * batch.length * 1_000);
+    this.#cameTo(call.seq);
+  }
+
+  /**
+   * Resolves when everything that is done is settled.
+   *
+   * @param how.keepsLease whether the lease is needed afterwards, whatever becomes of the account
+   * @throws what the settle threw
+   */
+  async finish({ keepsLease = false } = {}): Promise<Next> {
+    this.#goesOn = keepsLease;
+    while (this.#sending !== undefined) await this.#sending;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (this.#lease.isLost) return "ended";
+    return this.#done.length === 0 ? this.#next : await this.#settleDone();
+  }
+
+  /** Resolves when no settle is on its way. From then on nothing of what is left counts as started. Never rejects. */
+  async breakOff(): Promise<void> {
+    while (this.#sending !== undefined) await this.#sending;
+    if (this.#unsettled > 0) this.#lease.startedSeq = this.doneSeq - this.#unsettled + 1;
+  }
+
+  /** Settles an event that is set aside. Everything before it is settled. */
+  async setAside(event: StoredEvent, timing: Timing, error: string): Promise<Next> {
+    const settlement: Settlement = { ...this.settlementOf([event], timing), outcome: "dead", error, keepsLease: false };
+    return this.note([event], settlement, await this.#options.ledger.settle(settlement));
+  }
+
+  /** What a settle inside a handler's own transaction says. Everything before it is settled. */
   settlementOf(batch: HandlerBatch, timing: Timing): Settlement {
-    const [{ seq }] = batch;
+    const call = this.#callOf(batch, timing);
     return {
+      ...call,
       ...this.#lease.name,
-      ...timing,
-      seq: seq + batch.length - 1,
-      ...(batch.length > 1 && { fromSeq: seq }),
       outcome: "processed",
       error: null,
-      attempts: this.#head.attempt,
-      yields: this.#yieldsWith(batch.length),
-      keepsLease: false,
+      yields: this.#yields(batch.length),
+      keepsLease: true,
     };
   }
 
-  /** Settles. */
-  async settle(batch: HandlerBatch, settlement: Settlement): Promise<Next> {
-    return this.note(batch, settlement, await this.#options.ledger.settle(settlement));
+  /** Takes note of the answer to a settle of events that no `add` has told of. */
+  note(batch: HandlerBatch, settlement: Settlement, settled: Settled | undefined): Next {
+    this.#cameTo(settlement.seq);
+    return this.#note([{ batch, call: settlement }], settlement, settled);
   }
 
-  /** Takes note of a settle's answer: the next event is the head now, at its first attempt. */
-  note(batch: HandlerBatch, settlement: Settlement, settled: Settled | undefined): Next {
+  /** Settles what is done while the next calls are under way, and then what they have done. Never rejects. */
+  async #send(): Promise<void> {
+    try {
+      do {
+        // What ends in this round of events shares the settle.
+        await nextRound();
+        this.#next = await this.#settleDone();
+      } while (this.#done.length > 0 && !this.#lease.isLost);
+    } catch (error) {
+      this.#failure = { error };
+    }
+    this.#sending = undefined;
+  }
+
+  async #settleDone(): Promise<Next> {
+    const done = this.#done;
+    const calls = done.map(({ call }) => call);
+    const [last] = calls.splice(-1);
+    if (last === undefined) return "continue";
+    this.#done = [];
+    const settlement: Settlement = {
+      ...last,
+      ...(calls.length > 0 && { before: calls }),
+      ...this.#lease.name,
+      outcome: "processed",
+      error: null,
+      yields: !this.#goesOn && this.#yields(),
+      keepsLease: this.#goesOn,
+    };
+    const settled = await this.#options.ledger.settle(settlement);
+    if (settled !== undefined) this.#unsettled -= done.reduce((events, { batch }) => events + batch.length, 0);
+    if (this.#unsettled === 0) this.#unsettledMax = Number.POSITIVE_INFINITY;
+    const next = this.#note(done, settlement, settled);
+    return settlement.keepsLease && settled !== undefined ? "continue" : next;
+  }
+
+  #note(done: readonly Done[], { outcome }: Settlement, settled: Settled | undefined): Next {
+    const [first] = done;
     if (settled === undefined) {
-      this.#lease.noteLost(batch[0], "before the event was settled");
+      if (first !== undefined) this.#lease.noteLost(first.batch[0], "before the event was settled");
       return "ended";
     }
-    const { startedUs, outcome } = settlement;
-    for (const { receivedAt } of batch) {
-      const waitSeconds = startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
-      this.#options.metrics?.settled(outcome, waitSeconds);
+    for (const { batch, call } of done) {
+      const { startedUs } = call;
+      for (const { receivedAt } of batch) {
+        const waitSeconds =
+          startedUs === null ? null : Math.max(0, startedUs / 1_000_000 - receivedAt.getTime() / 1_000);
+        this.#options.metrics?.settled(outcome, waitSeconds);
+      }
+      this.#settledEvents += batch.length;
     }
-    this.#settledEvents += batch.length;
-    this.#head.settled();
-    this.settledSeq = settlement.seq;
-    this.togetherMax = Number.POSITIVE_INFINITY;
     this.#clock.hear(settled.databaseUs);
     return settled.state === "running" ? "continue" : "ended";
   }
 
-  /** Whether the turn ends with the events that are being settled, although more may be pending. */
-  #yieldsWith(events: number): boolean {
+  #callOf(batch: HandlerBatch, timing: Timing): SettledCall {
+    const [{ seq }] = batch;
+    const { attempt: attempts } = this.#head;
+    return { seq: seq + batch.length - 1, ...(batch.length > 1 && { fromSeq: seq }), attempts, ...timing };
+  }
+
+  #cameTo(seq: number): void {
+    this.doneSeq = seq;
+    this.togetherMax = Number.POSITIVE_INFINITY;
+    this.#head.settled();
+  }
+
+  /** Whether the turn ends with the events that are done, and so many more, although others may be pending. */
+  #yields(more = 0): boolean {
     return shouldYield({
-      events: this.#settledEvents + events,
+      events: this.#settledEvents + this.#unsettled + more,
       elapsedMs: performance.now() - this.#beganMs,
       crowded: this.#options.isCrowded(),
       stopping: this.#options.stopping.aborted,

@@ -1,6 +1,7 @@
 import { Permits } from "../db/permits.ts";
 import type { Database, Queryable, TransactionClient } from "../db/pool.ts";
-import { noteEarlyStarts, type Settled, type Settlement, settleInTransaction } from "../db/settle.ts";
+import { noteEarlyStarts, type Settled, settleInTransaction } from "../db/settle.ts";
+import type { Settlement } from "../db/settle-statement.ts";
 import { inTransaction } from "../db/transaction.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";

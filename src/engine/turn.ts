@@ -4,18 +4,21 @@
  */
 import assert from "node:assert/strict";
 import type { HeadFailure } from "../db/give-back.ts";
-import type { Settlement } from "../db/settle.ts";
+import type { TransactionClient } from "../db/pool.ts";
+import type { Settled } from "../db/settle.ts";
+import type { Settlement } from "../db/settle-statement.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { giveUp, type RetryRule, type Verdict } from "../domain/failure.ts";
 import { isUnavailable } from "../errors/database.ts";
+import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
-import { type Call, type CallFailure, type CallOptions, callHandler } from "./call.ts";
+import { type Call, type CallFailure, callHandler } from "./call.ts";
 import { DatabaseClock } from "./database-clock.ts";
-import { cutBatch, type HandlerBatch, readBatchFailure } from "./handler-batch.ts";
+import { cutBatch, type HandlerBatch, handlerFor, readBatchFailure } from "./handler-batch.ts";
 import { Head } from "./head.ts";
 import { headFailureOf, waitingAfter, waitingFor } from "./head-failure.ts";
 import { giveBackBroken, HeldLease, REST_MS } from "./held-lease.ts";
-import { type Next, Settling, type Timing } from "./settling.ts";
+import { type Begun, type Next, Settling, type Timing } from "./settling.ts";
 import type { TurnOptions } from "./turn-options.ts";
 
 /**
@@ -65,6 +68,9 @@ class Turn {
     abandoned.addEventListener("abort", abandon, { once: true });
     try {
       while ((await this.#readAndHandle()) === "continue");
+    } catch (error) {
+      await this.#settling.breakOff();
+      throw error;
     } finally {
       interrupted.removeEventListener("abort", interrupt);
       abandoned.removeEventListener("abort", abandon);
@@ -75,25 +81,19 @@ class Turn {
   async #readAndHandle(): Promise<Next> {
     const { accountId } = this.#lease.claimed;
     const { ledger, stopping, interrupted } = this.#options;
-    const read = await ledger.read({ accountId, afterSeq: this.#settling.settledSeq }, [stopping, interrupted]);
+    const read = await ledger.read({ accountId, afterSeq: this.#settling.doneSeq }, [stopping, interrupted]);
     if (read === undefined) {
       await (this.#lease.mustEnd ? this.#lease.giveBack(null) : this.#lease.restForMemory());
       return "ended";
     }
     try {
-      const firstSeq = this.#settling.settledSeq + 1;
-      assert(
-        read.events.length > 0,
-        `account ${accountId} runs, but has no event after seq ${this.#settling.settledSeq}`,
-      );
+      const firstSeq = this.#settling.doneSeq + 1;
+      assert(read.events.length > 0, `account ${accountId} runs, but has no event after seq ${firstSeq - 1}`);
       for (;;) {
-        const index = this.#settling.settledSeq + 1 - firstSeq;
-        if (index === read.events.length) return "continue";
-        const event = read.events[index];
-        assert(
-          event?.seq === this.#settling.settledSeq + 1,
-          `account ${accountId} lacks seq ${this.#settling.settledSeq + 1}`,
-        );
+        const seq = this.#settling.doneSeq + 1;
+        const event = read.events[seq - firstSeq];
+        if (event === undefined) return await this.#settling.finish();
+        assert(event.seq === seq, `account ${accountId} lacks seq ${seq}`);
         if ((await this.#handleNext(event, read.events)) === "ended") return "ended";
       }
     } finally {
@@ -105,14 +105,15 @@ class Turn {
   async #handleNext(event: StoredEvent, ahead: readonly StoredEvent[]): Promise<Next> {
     const rule = this.#options.ruleOf(event.type);
     const { target } = this.#head;
-    if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
+    if (!this.#settling.mayGoAhead(rule) && (await this.#settling.finish()) === "ended") return "ended";
+    if (!this.#lease.mayStart(event)) return await this.#end(() => this.#lease.endBefore(event));
     const entry = target.mayStart(rule);
     if (entry !== true && !(await entry)) return await this.#giveBack(waitingFor(target.nameFor(rule)));
     if (this.#head.attempt > 1 && !(await this.#lease.recordStart(event))) return "ended";
     // Nothing comes between the last check of the lease and the start: a process may be stopped at any moment.
     const confirmed = this.#lease.confirmed();
     if (confirmed !== undefined) await confirmed;
-    if (!this.#lease.mayStart(event)) return await this.#lease.endBefore(event);
+    if (!this.#lease.mayStart(event)) return await this.#end(() => this.#lease.endBefore(event));
     if (this.#head.areAttemptsUsedUp(rule)) return await this.#endAttempts(event, rule);
     return await this.#handle(this.#batchFrom(event, ahead, rule), rule);
   }
@@ -130,64 +131,68 @@ class Turn {
   }
 
   async #handle(batch: HandlerBatch, rule: RetryRule): Promise<Next> {
-    const { log, transactions, metrics } = this.#options;
+    const { log, metrics } = this.#options;
     this.#lease.noteStart(batch[0]);
-    const startedMs = performance.now();
-    const startedUs = this.#clock.at(startedMs);
-    const timing = () => ({ startedUs, durationMs: (performance.now() - startedMs) / batch.length });
-    let settling: Settlement | undefined;
-    const settlement = () => (settling = this.#settling.settlementOf(batch, timing()));
+    const begun = this.#settling.begin();
+    let settlement: Settlement | undefined;
+    const settlementOf = () => (settlement = this.#settling.settlementOf(batch, begun.timing(batch.length)));
     this.#call = callHandler({
-      handle: this.#handlerFor(rule),
+      handle: handlerFor(rule, this.#options),
       events: batch,
       attempt: this.#head.attempt,
       epoch: this.#lease.name.epoch,
       handlerTimeoutMs: rule.handlerTimeoutMs,
       log,
-      transact: (work, signal) => transactions.settleWith(() => ({ ...settlement(), keepsLease: true }), work, signal),
+      transact: (work, signal) => this.#transact(settlementOf, work, signal),
     });
     const ended = await this.#call.ended;
     if (ended.end !== "abandoned" && ended.end !== "hindered")
-      metrics?.attempted((performance.now() - startedMs) / 1_000);
-    switch (ended.end) {
-      case "done":
-        settling = settlement();
-        await this.#head.target.succeeded(rule);
-        return await this.#settling.settle(batch, settling);
-      case "settled": {
-        await this.#head.target.succeeded(rule);
-        const next = this.#settling.note(batch, settling ?? settlement(), ended.settled);
-        // The handler's own transaction has kept the lease until here.
-        return next === "continue" ? next : await this.#giveBack(null);
-      }
-      case "failed":
-        return await this.#failBatch(batch, rule, ended, timing());
-      case "hindered":
-        return await this.#restForTransaction(batch[0], ended.error);
-      case "abandoned":
-        return await this.#giveBack(null);
+      metrics?.attempted((performance.now() - begun.startedMs) / 1_000);
+    if (ended.end === "done") {
+      const timing = begun.timing(batch.length);
+      await this.#head.target.succeeded(rule);
+      this.#settling.add(batch, timing, rule);
+      return "continue";
     }
+    if (ended.end === "settled") {
+      await this.#head.target.succeeded(rule);
+      const next = this.#settling.note(batch, settlement ?? settlementOf(), ended.settled);
+      // The handler's own transaction has kept the lease until here.
+      return next === "continue" ? next : await this.#giveBack(null);
+    }
+    if (ended.end === "failed") return await this.#failBatch(batch, rule, ended, begun);
+    if (ended.end === "hindered") return await this.#restForTransaction(batch[0], ended.error);
+    return await this.#giveBack(null);
   }
 
-  #handlerFor(rule: RetryRule): CallOptions["handle"] {
-    const { handler, batch } = this.#options;
-    if (batch !== undefined && rule.push === undefined) return batch.handler;
-    return ([event], context) => handler(event, context);
+  /** A settle in a transaction of the handler's is that of the account's next event: everything before is settled first. */
+  async #transact<Result>(
+    settlementOf: () => Settlement,
+    work: (client: TransactionClient) => Promise<Result>,
+    signal: AbortSignal,
+  ): Promise<{ result: Result; settled: Settled }> {
+    if ((await this.#settling.finish({ keepsLease: true })) === "ended")
+      throw new InturnError(
+        "lease_lost",
+        "The account is another worker's by now; nothing of the transaction was written.",
+      );
+    return await this.#options.transactions.settleWith(settlementOf, work, signal);
   }
 
   /** What went well is settled, and the event after it has failed. Where all of it was rolled back, what went well comes again first. */
-  async #failBatch(batch: HandlerBatch, rule: RetryRule, failed: CallFailure, timing: Timing): Promise<Next> {
+  async #failBatch(batch: HandlerBatch, rule: RetryRule, failed: CallFailure, begun: Begun): Promise<Next> {
     const { handled, error } = readBatchFailure(failed.error, batch);
     const [first, ...others] = batch.slice(0, handled);
     if (first !== undefined && failed.isRolledBack) {
       this.#settling.togetherMax = handled;
       return "continue";
     }
+    const timing = begun.timing(batch.length);
     if (first !== undefined) {
-      const settlement = { ...this.#settling.settlementOf([first, ...others], timing), yields: false };
       await this.#head.target.succeeded(rule);
-      if ((await this.#settling.settle([first, ...others], settlement)) === "ended") return "ended";
+      this.#settling.add([first, ...others], timing, rule);
     }
+    if ((await this.#settling.finish({ keepsLease: true })) === "ended") return "ended";
     const event = batch[handled] ?? batch[0];
     this.#lease.noteStart(event);
     return await this.#fail(event, rule, error, timing);
@@ -221,23 +226,24 @@ class Turn {
     this.#options.metrics?.failed(verdict.next);
     const failure = headFailureOf(verdict, { message, target, startedUs: timing.startedUs });
     if (failure !== undefined) return await this.#giveBack(failure, verdict.next === "snooze");
-    return await this.#settling.settle([event], {
-      ...this.#settling.settlementOf([event], timing),
-      outcome: "dead",
-      error: message,
-    });
+    return await this.#settling.setAside(event, timing, message);
   }
 
   /** What the handler needed could not be had: the account waits a little, and its event loses no attempt. */
   async #restForTransaction(event: StoredEvent, error: unknown): Promise<Next> {
     const named = { ...this.#lease.name, seq: event.seq, err: error };
     this.#options.log.warn(named, "no transaction could begin; the event comes again");
-    await this.#lease.rest({ message: textOf(error), waitMs: REST_MS, isOfEvent: true });
-    return "ended";
+    const rest = { message: textOf(error), waitMs: REST_MS, isOfEvent: true };
+    return await this.#end(() => this.#lease.rest(rest));
   }
 
-  async #giveBack(failure: HeadFailure | null, forgives = failure === null): Promise<"ended"> {
-    await this.#lease.giveBack(failure, { forgives });
+  #giveBack(failure: HeadFailure | null, forgives = failure === null): Promise<"ended"> {
+    return this.#end(() => this.#lease.giveBack(failure, { forgives }));
+  }
+
+  /** Ends the lease while events are pending, after what is done was settled. */
+  async #end(end: () => Promise<void>): Promise<"ended"> {
+    if ((await this.#settling.finish({ keepsLease: true })) === "continue") await end();
     return "ended";
   }
 }

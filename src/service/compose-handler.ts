@@ -114,9 +114,19 @@ function ruleOfDeployment(settings: Settings): RetryRule {
     failurePolicy,
     parkMs,
     snoozeMsMax,
+    unsettledMax,
     pushUrl: push,
   } = settings;
-  const limits = { attemptsMax, backoffMs, backoffMsMax, handlerTimeoutMs, failurePolicy, parkMs, snoozeMsMax };
+  const limits = {
+    attemptsMax,
+    backoffMs,
+    backoffMsMax,
+    handlerTimeoutMs,
+    failurePolicy,
+    parkMs,
+    snoozeMsMax,
+    unsettledMax,
+  };
   if (push === undefined) return { ...limits, target: DEFAULT_TARGET };
   return { ...limits, target: targetOfUrl(push), push };
 }

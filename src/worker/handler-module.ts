@@ -45,6 +45,7 @@ const eventTypesSchema = z.record(
     failurePolicy: z.enum(FAILURE_POLICIES).optional(),
     parkMs: wholeNumber(RETRY_RULE_LIMITS.parkMs),
     snoozeMsMax: wholeNumber(RETRY_RULE_LIMITS.snoozeMsMax),
+    unsettledMax: wholeNumber(RETRY_RULE_LIMITS.unsettledMax),
     target: z.string().min(1).max(TARGET_NAME_MAX).optional(),
     push: pushUrlSchema.optional(),
   }),

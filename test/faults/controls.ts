@@ -51,7 +51,7 @@ const CONTROLS: readonly Control[] = [
     name: "settle without comparing epoch and state",
     scenario: stopAndContinue,
     mutation: {
-      file: "src/db/settle.ts",
+      file: "src/db/settle-statement.ts",
       find: "and a.epoch = i.epoch and a.processed_seq = ${firstSeq} - 1 and a.lease_worker is not null",
       replace: "and a.processed_seq = ${firstSeq} - 1",
     },
@@ -73,7 +73,7 @@ const CONTROLS: readonly Control[] = [
     // The check constraint refuses what this leads to: without it the checker has to notice.
     scenario: withoutConstraint(slowAppends, "accounts_idle_has_no_pending"),
     mutation: {
-      file: "src/db/settle.ts",
+      file: "src/db/settle-statement.ts",
       find: 'const isLast = "a.last_seq = i.seq"',
       replace:
         'const isLast = "not exists (select from inturn.events as e where e.account_id = i.account_id and e.seq > i.seq)"',
@@ -101,9 +101,9 @@ const CONTROLS: readonly Control[] = [
     name: "a settle counts in whichever transaction it lands",
     scenario: misusedClients,
     mutation: {
-      file: "src/db/settle.ts",
-      find: 'inTransaction ? `and ${isIn("$12")}`',
-      replace: "inTransaction ? `and $12::text is not null`",
+      file: "src/db/settle-statement.ts",
+      find: "and ${isIn(`$${parameters.length + 1}`)}",
+      replace: "and $${parameters.length + 1}::text is not null",
     },
   },
   {

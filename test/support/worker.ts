@@ -27,6 +27,7 @@ export const rule: RetryRule = {
   failurePolicy: "block",
   parkMs: 60_000,
   snoozeMsMax: 86_400_000,
+  unsettledMax: 1,
   target: "default",
 };
 
@@ -60,7 +61,10 @@ export async function createTestWorker(
     ...plain,
     async settle(settlement) {
       const settled = await plain.settle(settlement);
-      const { accountId, seq, fromSeq = seq } = settlement;
+      const { accountId, seq, fromSeq = seq, before = [] } = settlement;
+      for (const call of before)
+        if (settled !== undefined)
+          for (let n = call.fromSeq ?? call.seq; n <= call.seq; n += 1) onSettled(accountId, n);
       if (settled !== undefined) for (let n = fromSeq; n <= seq; n += 1) onSettled(accountId, n);
       return settled;
     },

@@ -27,7 +27,7 @@ begin
     account.processed_seq := letter.seq - 1;
     update inturn.accounts as a set pruned_seq = least(a.pruned_seq, account.processed_seq) where a.id = account.id;
     update inturn.events as e
-    set outcome = null, processed_at = null, started_at = null, duration_ms = null, error = null
+    set outcome = null, processed_at = null, started_at = null, duration_ms = null, unsettled_before = null, error = null
     where e.account_id = account.id and e.seq = letter.seq;
     return query select inturn.reschedule(account, letter.attempts), letter.seq;
     return;

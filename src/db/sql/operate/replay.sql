@@ -24,7 +24,7 @@ begin
   into account.dead, account.skipped
   from inturn.events as e where e.account_id = account.id and e.seq between from_seq and account.processed_seq;
   update inturn.events as e
-  set outcome = null, processed_at = null, started_at = null, duration_ms = null, attempts = 0, error = null
+  set outcome = null, processed_at = null, started_at = null, duration_ms = null, unsettled_before = null, attempts = 0, error = null
   where e.account_id = account.id and e.seq between from_seq and account.processed_seq;
   account.processed_seq := from_seq - 1;
   perform inturn.record_operation('replay', account.id, from_seq, who, why);
