@@ -11,18 +11,18 @@ import { readCpuSeconds } from "./cpu.ts";
 import {
   ACCOUNTS,
   appendBacklog,
-  BATCH_HANDLER,
   median,
   openScratch,
   print,
   SEED,
   settingsFor,
   untilSettled,
+  WAYS_TO_DRAIN,
 } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: "string", default: "drain,drain-batch,end-to-end,ingest-500,ingest-1" },
+    only: { type: "string", default: "drain,drain-batch,drain-ahead,end-to-end,ingest-500,ingest-1" },
     iterations: { type: "string", default: "3" },
     json: { type: "boolean", default: false },
   },
@@ -31,7 +31,6 @@ const { values: flags } = parseArgs({
 /** What goes on while it is measured. */
 interface Profiled {
   readonly events: number;
-  readonly handler?: string;
   readonly workers: number;
   /** Waits before the workers start. */
   readonly backlog: boolean;
@@ -41,7 +40,8 @@ interface Profiled {
 
 const SCENARIOS: Readonly<Record<string, Profiled>> = {
   drain: { events: 100_000, workers: 2, backlog: true },
-  "drain-batch": { events: 200_000, workers: 2, backlog: true, handler: BATCH_HANDLER },
+  "drain-batch": { events: 200_000, workers: 2, backlog: true },
+  "drain-ahead": { events: 200_000, workers: 2, backlog: true },
   "end-to-end": { events: 100_000, workers: 2, backlog: false, sends: { batch: 500, connections: 4 } },
   "ingest-500": { events: 100_000, workers: 0, backlog: false, sends: { batch: 500, connections: 4 } },
   "ingest-1": { events: 40_000, workers: 0, backlog: false, sends: { batch: 1, connections: 64 } },
@@ -67,7 +67,7 @@ try {
       const profiled = SCENARIOS[name];
       if (profiled === undefined)
         throw new Error(`there is no ${name}; there are ${Object.keys(SCENARIOS).join(", ")}`);
-      list.push(await profile(profiled));
+      list.push(await profile(name, profiled));
     }
   }
   report(costs);
@@ -75,11 +75,11 @@ try {
   await scratch.release();
 }
 
-async function profile({ events, handler, workers, backlog, sends }: Profiled): Promise<Cost> {
+async function profile(name: string, { events, workers, backlog, sends }: Profiled): Promise<Cost> {
   await scratch.recreate();
   const client = await scratch.connect();
   if (backlog) await appendBacklog(client, createWorkload({ events, accounts: ACCOUNTS, seed: SEED }).events);
-  const settings = settingsFor(scratch.url, handler);
+  const settings = settingsFor(scratch.url, WAYS_TO_DRAIN[name]);
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: () => undefined });
   try {
     // Starting is not part of it: a drain has begun by now, and what it has settled does not count.

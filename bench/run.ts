@@ -2,8 +2,8 @@
  * `npm run bench`: measures every scenario several times, each time in a new database, and prints the median rate.
  */
 import { parseArgs } from "node:util";
-import { type Measurement, SCENARIOS, type Scenario } from "./scenarios.ts";
-import { median, openScratch } from "./support.ts";
+import { SCENARIOS, type Scenario } from "./scenarios.ts";
+import { type Measurement, median, openScratch } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -22,6 +22,10 @@ const RATIOS = [
   ["ingest-500-keys", "ingest-500"],
   ["drain-watched", "drain"],
   ["drain-batch", "drain"],
+  ["drain", "bare-sql"],
+  ["drain-batch", "bare-sql"],
+  ["drain-ahead", "bare-sql"],
+  ["end-to-end", "bare-sql"],
 ] as const;
 
 const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));

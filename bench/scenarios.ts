@@ -12,13 +12,16 @@ import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
-import { ACCOUNTS, appendBacklog, BATCH_HANDLER, SEED, settingsFor, untilSettled } from "./support.ts";
-
-/** One measurement. */
-export interface Measurement {
-  readonly events: number;
-  readonly seconds: number;
-}
+import { measureBareSql } from "./bare-sql.ts";
+import {
+  ACCOUNTS,
+  appendBacklog,
+  type Measurement,
+  SEED,
+  settingsFor,
+  untilSettled,
+  WAYS_TO_DRAIN,
+} from "./support.ts";
 
 /** One thing to measure. */
 export interface Scenario {
@@ -71,7 +74,19 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "drain-batch",
     what: "as drain, with a handler of batches of 100",
     events: 100_000,
-    measure: (url, events) => measureDrain(url, events, { handler: BATCH_HANDLER }),
+    measure: (url, events) => measureDrain(url, events, { way: "drain-batch" }),
+  },
+  {
+    name: "drain-ahead",
+    what: "as drain, with INTURN_UNSETTLED_MAX=64",
+    events: 100_000,
+    measure: (url, events) => measureDrain(url, events, { way: "drain-ahead" }),
+  },
+  {
+    name: "bare-sql",
+    what: "for comparison: 2 connections write the rows that drain writes, one event of each account a statement",
+    events: 100_000,
+    measure: measureBareSql,
   },
   {
     name: "drain-watched",
@@ -133,12 +148,12 @@ async function measureEcho(events: number): Promise<Measurement> {
 async function measureDrain(
   url: string,
   events: number,
-  { viewers = 0, handler = "sleep" }: { viewers?: number; handler?: string } = {},
+  { viewers = 0, way = "drain" }: { viewers?: number; way?: string } = {},
 ): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
     await appendBacklog(client, workload.events);
-    const settings = settingsFor(url, handler);
+    const settings = settingsFor(url, WAYS_TO_DRAIN[way]);
     const fleet = await startFleet({ settings, databaseUrl: url, workers: 2, say: () => undefined });
     // A short drain may be over before a page has come: all of them are open before anybody waits for its end.
     const pages = await Promise.all(Array.from({ length: viewers }, () => fetch(`${fleet.url}/live`)));

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
-import { readSettings, type Settings } from "../src/config/settings.ts";
+import { readSettings, type SettingOverrides, type Settings } from "../src/config/settings.ts";
 import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import type { WorkloadEvent } from "../src/domain/workload.ts";
 import { useDatabase } from "../src/service/database.ts";
@@ -12,16 +12,30 @@ import { useDatabase } from "../src/service/database.ts";
 /** Whose events are measured, unless told. */
 export const ACCOUNTS = 1_000;
 
+/** One measurement. */
+export interface Measurement {
+  readonly events: number;
+  readonly seconds: number;
+}
+
 /** Of the load. */
 export const SEED = 42;
 
 /** The module of a handler that wants a hundred events together. */
 export const BATCH_HANDLER: string = fileURLToPath(new URL("batch-handler.ts", import.meta.url));
 
-/** Settings of a fleet that does nothing with its events, or what this handler does. */
-export function settingsFor(url: string, handler = "sleep"): Settings {
-  return { ...readSettings({}, { logLevel: "warn", handler, handlerMs: 0, port: 0 }), databaseUrl: url };
+/** Settings of a fleet that does nothing with its events, unless told. */
+export function settingsFor(url: string, others: SettingOverrides = {}): Settings {
+  const settings = readSettings({}, { logLevel: "warn", handler: "sleep", handlerMs: 0, port: 0, ...others });
+  return { ...settings, databaseUrl: url };
 }
+
+/** How a fleet settles a backlog: as it does by itself, a batch at a time, or ahead of its settles. */
+export const WAYS_TO_DRAIN: Readonly<Record<string, SettingOverrides>> = {
+  drain: {},
+  "drain-batch": { handler: BATCH_HANDLER },
+  "drain-ahead": { unsettledMax: 64 },
+};
 
 /** A database for measurements, on the server of `DATABASE_URL` or the embedded one. */
 export interface Scratch {

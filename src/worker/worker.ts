@@ -65,7 +65,8 @@ export class Worker {
     const workerId = this.#identity.id;
     const { metrics, keepDays, readAheadBytesMax: bytesMax, concurrency } = options;
     const hopeless = this.#abandoned.signal;
-    const togetherMax = options.batch?.eventsMax ?? 1;
+    // What may be handled ahead of its settle is read ahead, too.
+    const togetherMax = Math.max(options.batch?.eventsMax ?? 1, options.ruleOf(null).unsettledMax);
     const readAhead = new ReadAhead({ database, bytesMax, concurrency, togetherMax, hopeless, log });
     this.#ledger = createLedger({ database, workerId, hopeless, readAhead, metrics });
     this.#targets = new TargetWatch({ database, workerId, ruleOf: options.targetRuleOf, hopeless, log });
