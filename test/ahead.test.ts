@@ -49,7 +49,7 @@ function gated(options: TurnOptions) {
     ...options.ledger,
     async settle(settlement: Settlement) {
       assert.equal((underWay += 1), 1, "two settles of one account at once");
-      settles.push([...(settlement.before ?? []), settlement].map(({ seq }) => seq));
+      settles.push(settlement.calls.map(({ seq }) => seq));
       await open.promise;
       const settled = await options.ledger.settle(settlement);
       underWay -= 1;

@@ -52,6 +52,13 @@ async function fill(db: TestDatabase, workerId: string): Promise<void> {
      select 'long', seq, '{}', now(), now(), 'processed' from generate_series(1, 10000) as seq`,
   );
   await db.query(
+    "insert into inturn.accounts (id, last_seq, processed_seq, state, lease_worker) values ('deep', 10000, 0, 'running', $1)",
+    [workerId],
+  );
+  await db.query(
+    "insert into inturn.events (account_id, seq, data, received_at) select 'deep', seq, '{}', now() from generate_series(1, 10000) as seq",
+  );
+  await db.query(
     `select inturn.wake(array_agg(a.id), array_agg(a.epoch), array_agg(coalesce(a.next_attempt_at, a.state_since)))
      from inturn.accounts as a where a.state in ('scheduled', 'retrying') and a.paused_at is null`,
   );
@@ -111,7 +118,7 @@ test(
     const named = (state: keyof typeof ACCOUNTS, offset = 0) =>
       Array.from({ length: BATCH }, (_, i) => `${state}-${offset + i + 1}`);
     const running = named("running").map((accountId) => ({ accountId, epoch: 0, seq: 2 }));
-    const [batch, orphans] = [BATCH, ACCOUNTS.running];
+    const [batch, orphans] = [BATCH, ACCOUNTS.running + 1];
     // The most rows that each may read of accounts, events and jobs. One that writes a row reads it up to four times.
     const statements: Record<
       string,
@@ -144,9 +151,20 @@ test(
         (d) =>
           settleEvents(
             d,
-            running.map((event) => ({ ...event, ...wellDone })),
+            running.map((event) => wellDone(event)),
           ),
         4 * batch,
+        2 * batch,
+        0,
+      ],
+      "settle several calls": [
+        (d) => {
+          const { calls, ...settlement } = wellDone({ accountId: "deep", epoch: 0, seq: BATCH });
+          const earlier = Array.from({ length: BATCH }, (_, i) => ({ ...calls[0], fromSeq: i + 1, seq: i + 1 }));
+          const [first = calls[0], ...others] = earlier;
+          return settleEvents(d, [{ ...settlement, calls: [first, ...others] }]);
+        },
+        4,
         2 * batch,
         0,
       ],

@@ -284,7 +284,7 @@ test(
     for (const call of ["retry('a')", "skip('a')", "replay('a', 1)"])
       assert.equal(await refusal(db, call), "IT002", call);
     for (const seq of [1, 2]) {
-      await worker.ledger.settle({ ...wellDone, accountId: "a", epoch: lease?.epoch ?? 0, seq });
+      await worker.ledger.settle(wellDone({ accountId: "a", epoch: lease?.epoch ?? 0, seq }));
     }
     for (const call of ["retry('a')", "skip('a')"]) assert.equal(await refusal(db, call), "IT003", call);
     assert.equal(await refusal(db, "redrive('a', 1)"), "IT004");

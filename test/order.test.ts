@@ -176,7 +176,7 @@ test(
       unparked: 0,
     });
     await late.renew();
-    const settlement = { ...wellDone, accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 };
+    const settlement = wellDone({ accountId: "a", epoch: stale?.epoch ?? 0, seq: 1 });
     // Between takeover and the next claim the epoch is still the same: the state alone must stop the late writer.
     assert.equal(await late.options.ledger.settle(settlement), undefined);
     const fresh = await next.options.ledger.claim("a");
@@ -203,7 +203,7 @@ test(
     const worker = await createTestWorker(db);
     await appendTo(db, "a");
     await worker.options.ledger.claim("a");
-    const settlement = { ...wellDone, accountId: "a", seq: 1 };
+    const settlement = wellDone({ accountId: "a", epoch: 1, seq: 1 });
     const answers = await Promise.all([
       worker.options.ledger.settle({ ...settlement, epoch: 0 }),
       worker.options.ledger.settle({ ...settlement, epoch: 1 }),

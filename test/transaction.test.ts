@@ -73,13 +73,12 @@ test(
     const leases = await Promise.all(ids.map((id) => options.ledger.claim(id)));
     // A number that the column does not take: what a handler's worker must never send, and a bug in it might.
     const settles = leases.map((lease) =>
-      options.ledger.settle({
-        ...wellDone,
-        accountId: lease?.accountId ?? "",
-        epoch: lease?.epoch ?? 0,
-        seq: 1,
-        attempts: lease?.accountId === "b" ? 2 ** 40 : 1,
-      }),
+      options.ledger.settle(
+        wellDone(
+          { accountId: lease?.accountId ?? "", epoch: lease?.epoch ?? 0, seq: 1 },
+          lease?.accountId === "b" ? 2 ** 40 : 1,
+        ),
+      ),
     );
     const ends = await Promise.allSettled(settles);
     assert.deepEqual(
@@ -204,7 +203,7 @@ test(
     const { options } = await createTestWorker(db);
     await appendTo(db, "a", "a");
     const lease = await options.ledger.claim("a");
-    const settlement = { ...wellDone, accountId: "a", epoch: lease?.epoch ?? 0, seq: 1 };
+    const settlement = wellDone({ accountId: "a", epoch: lease?.epoch ?? 0, seq: 1 });
     assert.equal((await options.ledger.settle(settlement))?.state, "running");
     const before = await accountRow(db, "a");
     assert.equal((await options.ledger.settle(settlement))?.state, "running");

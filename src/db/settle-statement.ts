@@ -6,36 +6,36 @@ import { momentOf } from "./attempts.ts";
 import { plainArray } from "./plain-array.ts";
 import { isIn } from "./transaction.ts";
 
-/** A call of the handler, with one event or with several in a row. */
+/** A call of the handler that is over, with one event or with several in a row. */
 export interface SettledCall {
-  /** Of the event; of several, of the last one. */
+  readonly fromSeq: number;
   readonly seq: number;
-  /** Of several events, of the first one. */
-  readonly fromSeq?: number;
   /** How often the handler was started. */
   readonly attempts: number;
   /** When the handler was called, by the database's clock, in microseconds; null when it was not. */
   readonly startedUs: number | null;
   /** How long the handler took; of several events, the share of each. */
   readonly durationMs: number | null;
-  /** How many events before it were handled and not settled yet when it started; none unless told. */
-  readonly unsettledBefore?: number;
+  /** How many events before it were handled and not settled yet when it started. */
+  readonly unsettledBefore: number;
 }
 
-/** An event that is done with, or several in a row, by the holder of its account's lease: its last call, and those before it. */
-export interface Settlement extends SettledCall {
+/** What the holder of an account's lease is done with: an event, or several in a row. */
+export interface Settlement {
   readonly accountId: string;
   readonly epoch: number;
-  /** Calls that went well one after the other right before this one, and are settled with it. */
-  readonly before?: readonly SettledCall[];
+  /** Of the last event. */
+  readonly seq: number;
+  /** In seq order, without a gap; all but the last one went well. */
+  readonly calls: readonly [SettledCall, ...SettledCall[]];
   readonly outcome: Exclude<Outcome, "skipped">;
   /** Why it was set aside; null when it was processed. */
   readonly error: string | null;
   /** Give the account back to the others when it has more events. */
   readonly yields: boolean;
   /**
-   * Keep the lease, whatever the answer says: the handler that settles in its own transaction has not returned, and
-   * until then the next event must not start. The turn gives the account back afterwards.
+   * Keep the lease, whatever the answer says: a handler that settles in its own transaction has not returned, or the next call is
+   * under way. The turn settles again, or gives the account back, afterwards.
    */
   readonly keepsLease: boolean;
 }
@@ -82,12 +82,16 @@ function createSettle({ ofSeveral, inTransaction }: { ofSeveral: boolean; inTran
     returning i.*, ${nextState} as next_state, inturn.waits(a.state, a.paused_at) as waits, clock_timestamp() as settled_at
   ), marked as (
     update inturn.events as e
-    set outcome = s.outcome, processed_at = s.settled_at, duration_ms = c.duration_ms, attempts = c.attempts, error = s.error,
+    set outcome = c.outcome, processed_at = c.settled_at, duration_ms = c.duration_ms, attempts = c.attempts, error = c.error,
       unsettled_before = c.unsettled_before,
       -- What was started too early stays to be seen (see noteEarlyStarts).
       started_at = least(e.started_at, ${momentOf("c.started_us")})
-    from settled as s cross join lateral ${calls}
-    where e.account_id = s.account_id and e.seq ${seqs}
+    from (
+      select s.account_id, s.outcome, s.settled_at, s.error, c.* from settled as s cross join lateral ${calls}
+      -- Together, so that each event is found by both columns of its key.
+      offset 0
+    ) as c
+    where e.account_id = c.account_id and e.seq ${seqs}
   ), woken as materialized (
     select inturn.wake(array_agg(s.account_id), array_agg(s.epoch))
     from settled as s where s.waits having count(*) > 0
@@ -100,8 +104,8 @@ const OF_ONE_EVENT = {
   types: ["integer", "bigint", "double precision"],
   names: "attempts, started_us, duration_ms",
   firstSeq: "i.seq",
-  calls: "(select s.attempts, s.started_us, s.duration_ms, null::smallint as unsettled_before) as c",
-  seqs: "= s.seq",
+  calls: "(select s.seq, s.attempts, s.started_us, s.duration_ms, null::smallint as unsettled_before) as c",
+  seqs: "= c.seq",
 };
 
 /** What differs from call to call comes as an array for each settlement, written as text: an array of arrays must not be ragged. */
@@ -130,11 +134,13 @@ interface SettleQuery {
 
 /** The query that settles these, in this order. It answers with each one's number, from 1, its state and the database's clock. */
 export function settleQuery(settlements: readonly Settlement[]): SettleQuery {
-  const ofSeveral = settlements.some(
-    ({ fromSeq, before, unsettledBefore }) =>
-      fromSeq !== undefined || before !== undefined || unsettledBefore !== undefined,
-  );
+  const ofSeveral = !settlements.every(isOfOne);
   return { ...(ofSeveral ? OF_SEVERAL : OF_ONE), values: valuesOf(settlements, ofSeveral) };
+}
+
+function isOfOne({ calls }: Settlement): boolean {
+  const [{ fromSeq, seq, unsettledBefore }] = calls;
+  return calls.length === 1 && fromSeq === seq && unsettledBefore === 0;
 }
 
 /**
@@ -145,11 +151,6 @@ export function settleQuery(settlements: readonly Settlement[]): SettleQuery {
  */
 export function settleInTransactionQuery(settlement: Settlement, mark: string): SettleQuery {
   return { text: IN_TRANSACTION, values: [...valuesOf([settlement], true), mark] };
-}
-
-/** The first event of each. */
-export function firstSeqs(settlements: readonly Settlement[]): number[] {
-  return settlements.map(({ before, fromSeq, seq }) => before?.[0]?.fromSeq ?? before?.[0]?.seq ?? fromSeq ?? seq);
 }
 
 function valuesOf(settlements: readonly Settlement[], ofSeveral: boolean): unknown[] {
@@ -163,19 +164,20 @@ function valuesOf(settlements: readonly Settlement[], ofSeveral: boolean): unkno
     plainArray(column("yields")),
     plainArray(column("keepsLease")),
   ];
-  if (!ofSeveral)
-    return [...values, ...(["attempts", "startedUs", "durationMs"] as const).map((key) => plainArray(column(key)))];
-  const calls = settlements.map((settlement) => [...(settlement.before ?? []), settlement]);
-  const ofCalls = (valueOf: (call: SettledCall) => number | null | undefined) =>
-    calls.map((some) => plainArray(some.map(valueOf)));
+  if (!ofSeveral) {
+    const ofCall = (key: keyof SettledCall) => plainArray(settlements.map(({ calls: [call] }) => call[key]));
+    return [...values, ofCall("attempts"), ofCall("startedUs"), ofCall("durationMs")];
+  }
+  const ofCalls = (valueOf: (call: SettledCall) => number | null) =>
+    settlements.map(({ calls }) => plainArray(calls.map(valueOf)));
   return [
     ...values,
-    plainArray(firstSeqs(settlements)),
-    ofCalls(({ seq, fromSeq = seq }) => fromSeq),
+    plainArray(settlements.map(({ calls: [{ fromSeq }] }) => fromSeq)),
+    ofCalls(({ fromSeq }) => fromSeq),
     ofCalls(({ seq }) => seq),
     ofCalls(({ attempts }) => attempts),
     ofCalls(({ startedUs }) => startedUs),
     ofCalls(({ durationMs }) => durationMs),
-    ofCalls(({ unsettledBefore }) => unsettledBefore),
+    ofCalls(({ unsettledBefore }) => (unsettledBefore === 0 ? null : unsettledBefore)),
   ];
 }

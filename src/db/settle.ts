@@ -3,7 +3,7 @@ import { compareBytes } from "../domain/byte-order.ts";
 import { momentOf, recordAttempts } from "./attempts.ts";
 import { plainArray } from "./plain-array.ts";
 import type { Queryable } from "./pool.ts";
-import { firstSeqs, type Settlement, settleInTransactionQuery, settleQuery } from "./settle-statement.ts";
+import { type Settlement, settleInTransactionQuery, settleQuery } from "./settle-statement.ts";
 import { isIn } from "./transaction.ts";
 
 /**
@@ -74,8 +74,13 @@ async function answerTheRest(
 
 /** The last attempts of events that became dead letters by these settlements. Only a trace: a settle must not fail because of it. */
 async function rememberLastAttempts(database: Queryable, dead: readonly Settlement[]): Promise<void> {
-  const column = <Key extends keyof Settlement>(key: Key) => dead.map((settlement) => settlement[key]);
-  const values = [column("accountId"), column("seq"), column("attempts"), column("startedUs"), column("error")];
+  const values = [
+    dead.map(({ accountId }) => accountId),
+    dead.map(({ seq }) => seq),
+    dead.map(({ calls }) => calls.at(-1)?.attempts),
+    dead.map(({ calls }) => calls.at(-1)?.startedUs),
+    dead.map(({ error }) => error),
+  ];
   await database.query({ text: REMEMBER, values }).catch(() => undefined);
 }
 
@@ -107,8 +112,13 @@ export async function settleInTransaction(
  * `inturn.order_violations` shows it, also when both are settled in the end.
  */
 export async function noteEarlyStarts(database: Queryable, refused: readonly Settlement[]): Promise<void> {
-  const column = <Key extends keyof Settlement>(key: Key) => refused.map((settlement) => settlement[key]);
-  const values = [column("accountId"), column("epoch"), column("seq"), column("startedUs"), firstSeqs(refused)];
+  const values = [
+    refused.map(({ accountId }) => accountId),
+    refused.map(({ epoch }) => epoch),
+    refused.map(({ seq }) => seq),
+    refused.map(({ calls: [first] }) => first.startedUs),
+    refused.map(({ calls: [first] }) => first.fromSeq),
+  ];
   // Only a trace: a settle must not fail because of it.
   await database.query({ text: NOTE_EARLY_STARTS, values }).catch(() => undefined);
 }

@@ -90,7 +90,7 @@ export class Settling {
     }
     const timing = (events: number) => {
       const durationMs = (performance.now() - startedMs) / events;
-      return { startedUs, durationMs, ...(unsettledBefore > 0 && { unsettledBefore }) };
+      return { startedUs, durationMs, unsettledBefore };
     };
     return { startedMs, startedUs, timing };
   }
@@ -127,27 +127,25 @@ export class Settling {
 
   /** Settles an event that is set aside. Everything before it is settled. */
   async setAside(event: StoredEvent, timing: Timing, error: string): Promise<Next> {
-    const settlement: Settlement = { ...this.settlementOf([event], timing), outcome: "dead", error, keepsLease: false };
+    const settlement = this.#settlementOf([this.#callOf([event], timing)], "dead", {
+      error,
+      more: 1,
+      keepsLease: false,
+    });
     return this.note([event], settlement, await this.#options.ledger.settle(settlement));
   }
 
   /** What a settle inside a handler's own transaction says. Everything before it is settled. */
-  settlementOf(batch: HandlerBatch, timing: Timing): Settlement {
-    const call = this.#callOf(batch, timing);
-    return {
-      ...call,
-      ...this.#lease.name,
-      outcome: "processed",
-      error: null,
-      yields: this.#yields(batch.length),
-      keepsLease: true,
-    };
+  inTransaction(batch: HandlerBatch, timing: Timing): Settlement {
+    const how = { error: null, more: batch.length, keepsLease: true };
+    return this.#settlementOf([this.#callOf(batch, timing)], "processed", how);
   }
 
   /** Takes note of the answer to a settle of events that no `add` has told of. */
   note(batch: HandlerBatch, settlement: Settlement, settled: Settled | undefined): Next {
     this.#cameTo(settlement.seq);
-    return this.#note([{ batch, call: settlement }], settlement, settled);
+    const [call] = settlement.calls;
+    return this.#note([{ batch, call }], settlement, settled);
   }
 
   /** Settles what is done while the next calls are under way, and then what they have done. Never rejects. */
@@ -166,24 +164,28 @@ export class Settling {
 
   async #settleDone(): Promise<Next> {
     const done = this.#done;
-    const calls = done.map(({ call }) => call);
-    const [last] = calls.splice(-1);
-    if (last === undefined) return "continue";
+    const [first, ...others] = done;
+    if (first === undefined) return "continue";
     this.#done = [];
-    const settlement: Settlement = {
-      ...last,
-      ...(calls.length > 0 && { before: calls }),
-      ...this.#lease.name,
-      outcome: "processed",
-      error: null,
-      yields: !this.#goesOn && this.#yields(),
-      keepsLease: this.#goesOn,
-    };
+    const keepsLease = this.#goesOn;
+    const calls: Settlement["calls"] = [first.call, ...others.map(({ call }) => call)];
+    const settlement = this.#settlementOf(calls, "processed", { error: null, more: 0, keepsLease });
     const settled = await this.#options.ledger.settle(settlement);
-    if (settled !== undefined) this.#unsettled -= done.reduce((events, { batch }) => events + batch.length, 0);
+    if (settled !== undefined) for (const { batch } of done) this.#unsettled -= batch.length;
     if (this.#unsettled === 0) this.#unsettledMax = Number.POSITIVE_INFINITY;
     const next = this.#note(done, settlement, settled);
-    return settlement.keepsLease && settled !== undefined ? "continue" : next;
+    return keepsLease && settled !== undefined ? "continue" : next;
+  }
+
+  /** @param how.more events that it settles, and no `add` has told of */
+  #settlementOf(
+    calls: Settlement["calls"],
+    outcome: Settlement["outcome"],
+    { error, more, keepsLease }: { error: string | null; more: number; keepsLease: boolean },
+  ): Settlement {
+    const { accountId, epoch } = this.#lease.claimed;
+    const { seq } = calls.at(-1) ?? calls[0];
+    return { accountId, epoch, seq, calls, outcome, error, yields: !this.#goesOn && this.#yields(more), keepsLease };
   }
 
   #note(done: readonly Done[], { outcome }: Settlement, settled: Settled | undefined): Next {
@@ -205,10 +207,10 @@ export class Settling {
     return settled.state === "running" ? "continue" : "ended";
   }
 
-  #callOf(batch: HandlerBatch, timing: Timing): SettledCall {
-    const [{ seq }] = batch;
-    const { attempt: attempts } = this.#head;
-    return { seq: seq + batch.length - 1, ...(batch.length > 1 && { fromSeq: seq }), attempts, ...timing };
+  #callOf(batch: HandlerBatch, { startedUs, durationMs, unsettledBefore }: Timing): SettledCall {
+    const fromSeq = batch[0].seq;
+    const seq = fromSeq + batch.length - 1;
+    return { fromSeq, seq, attempts: this.#head.attempt, startedUs, durationMs, unsettledBefore };
   }
 
   #cameTo(seq: number): void {

@@ -135,7 +135,7 @@ class Turn {
     this.#lease.noteStart(batch[0]);
     const begun = this.#settling.begin();
     let settlement: Settlement | undefined;
-    const settlementOf = () => (settlement = this.#settling.settlementOf(batch, begun.timing(batch.length)));
+    const settlementOf = () => (settlement = this.#settling.inTransaction(batch, begun.timing(batch.length)));
     this.#call = callHandler({
       handle: handlerFor(rule, this.#options),
       events: batch,
@@ -215,7 +215,7 @@ class Turn {
     const { attempt } = this.#head;
     const message = `its ${attempt} attempts are used up: the worker was gone before the last one ended`;
     this.#options.log.warn({ ...this.#lease.name, seq: event.seq, attempts: attempt }, message);
-    const timing = { startedUs: null, durationMs: null };
+    const timing = { startedUs: null, durationMs: null, unsettledBefore: 0 };
     return await this.#carryOut(giveUp(rule), { event, message, timing, target: null });
   }
 

@@ -2,6 +2,7 @@
  * A worker for tests that call the engine by themselves: turns without graphile-worker around them.
  */
 import { randomUUID } from "node:crypto";
+import type { Settlement } from "../../src/db/settle-statement.ts";
 import { type DueLook, type DueMark, FIRST_DUE, wakeLost } from "../../src/db/wake-ups.ts";
 import { renewWorkerLease } from "../../src/db/workers.ts";
 import type { RetryRule } from "../../src/domain/failure.ts";
@@ -32,15 +33,12 @@ export const rule: RetryRule = {
 };
 
 /** What a settle says of an event that went well. */
-export const wellDone = {
-  outcome: "processed",
-  error: null,
-  attempts: 1,
-  startedUs: 0,
-  durationMs: 1,
-  yields: false,
-  keepsLease: false,
-} as const;
+export function wellDone(event: { accountId: string; epoch: number; seq: number }, attempts = 1): Settlement {
+  const { accountId, epoch, seq } = event;
+  const call = { fromSeq: seq, seq, attempts, startedUs: 0, durationMs: 1, unsettledBefore: 0 };
+  const rest = { outcome: "processed", error: null, yields: false, keepsLease: false } as const;
+  return { accountId, epoch, seq, calls: [call], ...rest };
+}
 
 /** Retries that nobody lives to see. */
 export const slowly = (): RetryRule => ({ ...rule, backoffMs: 60_000, backoffMsMax: 60_000 });
@@ -61,11 +59,8 @@ export async function createTestWorker(
     ...plain,
     async settle(settlement) {
       const settled = await plain.settle(settlement);
-      const { accountId, seq, fromSeq = seq, before = [] } = settlement;
-      for (const call of before)
-        if (settled !== undefined)
-          for (let n = call.fromSeq ?? call.seq; n <= call.seq; n += 1) onSettled(accountId, n);
-      if (settled !== undefined) for (let n = fromSeq; n <= seq; n += 1) onSettled(accountId, n);
+      const { accountId, seq, calls } = settlement;
+      if (settled !== undefined) for (let n = calls[0].fromSeq; n <= seq; n += 1) onSettled(accountId, n);
       return settled;
     },
   };
