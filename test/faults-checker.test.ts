@@ -122,6 +122,35 @@ test("a call again before the settle, after a crash, is a redelivery and no faul
   assert.equal(check(history).redelivered, 1);
 });
 
+test("where turns go ahead of their settles, a later lease may go back so far, in order; the same lease may not", () => {
+  const first = [call(1, 100, 110), call(2, 120, 130), call(3, 140, undefined)];
+  const again = (...seqs: number[]) =>
+    seqs.map((seq) => call(seq, 1_000 * seq, 1_000 * seq + 50, { epoch: 2, pid: B, attempt: 2 }));
+  const history = {
+    unsettledMax: 3,
+    sent: [sent(1), sent(2), sent(3)],
+    events: [stored(1, 1_060), stored(2, 2_060), stored(3, 3_060)],
+    deaths: [{ pid: A, atMs: 150 }],
+  };
+  assert.deepEqual(found({ ...history, calls: [...first, ...again(1, 2, 3)] }), {});
+  assert.equal(check({ ...WELL, ...history, calls: [...first, ...again(1, 2, 3)] }).redelivered, 2);
+  assert.deepEqual(found({ ...history, unsettledMax: 2, calls: [...first, ...again(1, 2, 3)] }), { doubled: 1 });
+  const underTheSame = again(1, 2, 3).map((later) => ({ ...later, epoch: 1, pid: A }));
+  assert.deepEqual(found({ ...history, deaths: [], calls: [...first.slice(0, 2), ...underTheSame] }), { doubled: 1 });
+  // What was settled before it came again is a fault as ever.
+  const events = [stored(1, 115), stored(2, 2_060), stored(3, 3_060)];
+  assert.deepEqual(found({ ...history, events, calls: [...first, ...again(1, 2, 3)] }), { doubled: 1 });
+});
+
+test("a lease that leaves an event out is reordered, unless that one was set aside", () => {
+  const more = { sent: [sent(1), sent(2), sent(3)], events: [stored(1, 210), stored(2, 410), stored(3, 1_060)] };
+  const late = call(2, 250, 300, { epoch: 2, pid: B });
+  const calls = [call(1, 100, 200), late, call(3, 1_000, 1_050)];
+  assert.deepEqual(found({ ...more, calls }).reordered, 1);
+  const events = [stored(1, 210), stored(2, 410, { state: "skipped" }), stored(3, 1_060)];
+  assert.deepEqual(found({ ...more, events, calls: [call(1, 100, 200), call(3, 1_000, 1_050)] }), {});
+});
+
 test("a call that starts before its predecessor has ended well is reordered, unless that one was set aside", () => {
   const calls = [call(1, 100, 200, { succeeded: false }), call(2, 300, 400)];
   assert.deepEqual(found({ calls, events: [stored(1, 350), stored(2, 410)] }), {

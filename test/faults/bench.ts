@@ -91,6 +91,8 @@ export interface BenchOptions {
   readonly main?: string | undefined;
   /** Whether long versions of a fault are wanted. */
   readonly isFull: boolean;
+  /** How far turns go ahead of their settles; 1 for not at all. */
+  readonly unsettledMax: number;
 }
 
 /** One run's surroundings. */
@@ -101,6 +103,7 @@ export class Bench {
   readonly database: string;
   readonly isFull: boolean;
   readonly parts: Part[] = [];
+  readonly #unsettledMax: number;
   readonly #main: string | undefined;
   readonly #folder: string;
   readonly #absences: Absence[] = [];
@@ -116,6 +119,7 @@ export class Bench {
     this.server = options.server;
     this.random = options.random;
     this.isFull = options.isFull;
+    this.#unsettledMax = options.unsettledMax;
     this.database = options.name;
     this.#main = options.main;
     this.#folder = options.folder;
@@ -150,7 +154,9 @@ export class Bench {
     const started = startProcess(
       kind === "serve" ? ["serve", "--port", "0"] : ["work"],
       {
-        ...(options.isOld === true ? OLD_ENVIRONMENT : ENVIRONMENT),
+        ...(options.isOld === true
+          ? OLD_ENVIRONMENT
+          : { ...ENVIRONMENT, INTURN_UNSETTLED_MAX: String(this.#unsettledMax) }),
         DATABASE_URL: this.server.url(this.database, address),
         FAULTS_WITNESS: this.witnessFolder,
         NODE_OPTIONS: options.nodeOptions ?? "",
@@ -313,6 +319,7 @@ export class Bench {
       idleMsMax: this.demands.idleMsMax,
       idleExempt: this.demands.idleExempt ?? [],
       blocked: this.demands.blocked ?? [],
+      unsettledMax: this.#unsettledMax,
     };
   }
 }

@@ -10,11 +10,12 @@ export interface Verdict {
   /** Acknowledged, but not stored, not settled, or never handled to the end; or accounts that lack the effect of a settled event. */
   readonly lost: number;
   /**
-   * Stored twice, or handed out again although it was settled or a later event had been started; or accounts with an effect
-   * of an event that is not settled, or with one effect twice.
+   * Stored twice, or handed out again although it was settled or a later event had been started (where turns go ahead of their
+   * settles: further back than they may, or under the same lease); or accounts with an effect of an event that is not settled, or
+   * with one effect twice.
    */
   readonly doubled: number;
-  /** Started before its predecessor had ended, or stored in another order than it was sent. */
+  /** Started before its predecessor had ended, or under a lease that left it out; or stored in another order than it was sent. */
   readonly reordered: number;
   /** Two calls of one account at one time, in processes that could have known. */
   readonly overlapping: number;
@@ -44,7 +45,12 @@ export function check(history: History): Verdict {
   const found = {
     lost: [...findLost(history), ...effects.lost],
     doubled: [...findDoubleStored(history), ...findLateStarts(history, spans), ...effects.doubled],
-    reordered: [...findEarlyStarts(history, spans), ...findReorderedStore(history), ...findViolations(history)],
+    reordered: [
+      ...findEarlyStarts(history, spans),
+      ...findLeftOut(history, spans),
+      ...findReorderedStore(history),
+      ...findViolations(history),
+    ],
     overlapping: findOverlaps(spans),
     gaps: findGaps(history),
     staleCommits: findStaleCommits(history, spans),
@@ -116,7 +122,10 @@ function findWrongEffects(history: History): { lost: string[]; doubled: string[]
   return { lost, doubled };
 }
 
-/** A call that starts when its event is settled already, or when a later one was started. */
+/**
+ * A call that starts when its event is settled already, or when a later one was started. Where turns go ahead of their settles, the
+ * next lease may begin again with the first event that is not settled.
+ */
 function findLateStarts(history: History, spans: readonly CallSpan[]): string[] {
   const settledMs = new Map(
     history.events.map((event) => [nameOf(event), event.processedMs ?? Number.POSITIVE_INFINITY]),
@@ -124,12 +133,14 @@ function findLateStarts(history: History, spans: readonly CallSpan[]): string[] 
   const late: string[] = [];
   for (const calls of byAccount(spans).values()) {
     let highest = 0;
+    let epoch = 0;
     for (const call of calls) {
       if (call.isInDoorway) continue;
-      if (call.seq < highest) late.push(`${tell(call)} started after event ${highest} had`);
+      const mayComeAgain = call.epoch > epoch && call.seq > highest - history.unsettledMax;
+      if (call.seq < highest && !mayComeAgain) late.push(`${tell(call)} started after event ${highest} had`);
       else if (call.startMs > (settledMs.get(nameOf(call)) ?? Number.POSITIVE_INFINITY) + CLOCK_TOLERANCE_MS)
         late.push(`${tell(call)} started after the event was settled`);
-      highest = Math.max(highest, call.seq);
+      if (call.seq >= highest) ({ seq: highest, epoch } = call);
     }
   }
   return late;
@@ -151,6 +162,21 @@ function findEarlyStarts(history: History, spans: readonly CallSpan[]): string[]
         seq > 1 && !((doneMs.get(`${account}/${seq - 1}`) ?? Number.POSITIVE_INFINITY) <= startMs),
     )
     .map((call) => `${tell(call)} started before event ${call.seq - 1} had come to its end`);
+}
+
+/** A call that leaves events out between the one before it under the same lease and its own, unless they were set aside. */
+function findLeftOut(history: History, spans: readonly CallSpan[]): string[] {
+  const setAside = new Set(history.events.filter(isSetAside).map(nameOf));
+  const leavesOut = (call: CallSpan, before: CallSpan | undefined) => {
+    const skipped = Math.max(0, call.seq - (before?.seq ?? call.seq) - 1);
+    return Array.from({ length: skipped }, (_, n) => call.seq - 1 - n).some(
+      (seq) => !setAside.has(nameOf({ ...call, seq })),
+    );
+  };
+  const leases = Map.groupBy(spans, ({ account, epoch, pid }) => `${account} ${epoch} ${pid}`);
+  return [...leases.values()]
+    .flatMap((calls) => calls.filter((call, i) => leavesOut(call, calls[i - 1])))
+    .map((call) => `${tell(call)} leaves out what comes before it`);
 }
 
 /** Each account's events are sent one after the other: the answers, and the store, must keep that order. */

@@ -94,6 +94,8 @@ export interface History {
   readonly blocked: readonly string[];
   /** Transactions of handlers: how often each account's counter was raised; undefined when nothing counted. */
   readonly counters: Readonly<Record<string, number>> | undefined;
+  /** As the workers' setting: so many events that were handled may come again under a later lease. */
+  readonly unsettledMax: number;
 }
 
 /** A run in which nothing happened. */
@@ -111,4 +113,5 @@ export const NO_HISTORY: History = {
   idleExempt: [],
   blocked: [],
   counters: undefined,
+  unsettledMax: 1,
 };

@@ -17,6 +17,7 @@ interface Flags {
   readonly json?: boolean;
   readonly list?: boolean;
   readonly full?: boolean;
+  readonly ahead?: number;
   readonly controls?: boolean;
 }
 
@@ -30,6 +31,7 @@ const program = new Command("test:faults")
   .option("--only <names>", "only these, by name or number, separated by commas", (names: string) => names.split(","))
   .option("--parallel <number>", "runs at a time, each with a PostgreSQL of its own", toNumber, 2)
   .option("--full", "outages and locks of up to a minute")
+  .option("--ahead <number>", "turns go ahead of their settles: INTURN_UNSETTLED_MAX of the workers", toNumber)
   .option("--controls", "break the program on purpose instead: every mutant must be caught")
   .option("--json", "print JSON instead of a table")
   .option("--list", "list the faults and end")
@@ -57,6 +59,7 @@ async function main(flags: Flags): Promise<void> {
     seeds,
     parallel: flags.parallel,
     isFull: flags.full === true,
+    ...(flags.ahead !== undefined && { unsettledMax: flags.ahead }),
     signal: stop.signal,
     onSkip: (scenario, why) => say(`skipped ${scenario.name}: ${why}`),
     onTrial: (trial) => say(tell(trial)),

@@ -18,6 +18,8 @@ export interface SuiteOptions {
   readonly seeds: readonly number[];
   readonly parallel: number;
   readonly isFull?: boolean;
+  /** How far turns go ahead of their settles; 1 unless told. */
+  readonly unsettledMax?: number;
   /** The program to test instead of this one. */
   readonly main?: string;
   /** Aborts when no more runs are to be started. */
@@ -40,9 +42,9 @@ export async function runSuite(options: SuiteOptions): Promise<Trial[]> {
       for (let job = jobs.shift(); job !== undefined && options.signal?.aborted !== true; job = jobs.shift()) {
         started += 1;
         const name = `run_${started}`;
-        const { main, isFull = false } = options;
+        const { main, isFull = false, unsettledMax = 1 } = options;
         const random = new Random(job.seed * 1_000 + job.scenario.fault);
-        const bench = { random, name, folder, main, isFull };
+        const bench = { random, name, folder, main, isFull, unsettledMax };
         const trial = await withServer(job.scenario, server, (used) =>
           tryOnce(job.scenario, job.seed, { ...bench, server: used }),
         );
