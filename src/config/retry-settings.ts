@@ -45,6 +45,7 @@ export const RETRY_SETTINGS = {
   unsettledMax: {
     variable: "INTURN_UNSETTLED_MAX",
     schema: wholeNumber(...RETRY_RULE_LIMITS.unsettledMax).default(1),
-    description: "how many handled events of an account may wait for their settle while the next one starts, plus one",
+    description:
+      "an event may start while fewer than this many of its account are handled and not settled yet; 1: when none is",
   },
 } as const;
