@@ -9,10 +9,7 @@ import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { type HandlerSpan, startHandlerSpan } from "../trace/handler-span.ts";
 import type { HandlerContext, HandlerEvent } from "./handler.ts";
-import type { HandlerBatch } from "./handler-batch.ts";
-
-/** Events as a handler sees them. */
-type HandlerEvents = readonly [HandlerEvent, ...HandlerEvent[]];
+import type { HandlerBatch, HandlerEvents } from "./handler-batch.ts";
 
 /** What to call the handler with. */
 export interface CallOptions {

@@ -5,11 +5,13 @@ import type { StoredEvent } from "../domain/event.ts";
 import type { RetryRule } from "../domain/failure.ts";
 import { InturnError } from "../errors/error.ts";
 import { BatchError } from "../errors/retry.ts";
-import type { CallOptions } from "./call.ts";
-import type { BatchHandler, Handler } from "./handler.ts";
+import type { BatchHandler, Handler, HandlerContext, HandlerEvent } from "./handler.ts";
 
 /** The next events of an account, in seq order. A handler that does not ask for more gets one. */
 export type HandlerBatch = readonly [StoredEvent, ...StoredEvent[]];
+
+/** Events as a handler sees them. */
+export type HandlerEvents = readonly [HandlerEvent, ...HandlerEvent[]];
 
 /** A handler that wants several events together. */
 export interface BatchOptions {
@@ -46,7 +48,7 @@ export function cutBatch(
 export function handlerFor(
   rule: RetryRule,
   options: { handler: Handler; batch?: BatchOptions | undefined },
-): CallOptions["handle"] {
+): (events: HandlerEvents, context: HandlerContext) => Promise<void> | void {
   const { handler, batch } = options;
   if (batch !== undefined && rule.push === undefined) return batch.handler;
   return ([event], context) => handler(event, context);

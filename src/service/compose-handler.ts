@@ -8,7 +8,6 @@ import { DEFAULT_TARGET } from "../domain/target.ts";
 import type { Handler } from "../engine/handler.ts";
 import type { BatchOptions } from "../engine/handler-batch.ts";
 import { InturnError } from "../errors/error.ts";
-import { createPushHandler } from "../push/push-handler.ts";
 import {
   type EventTypes,
   type HandlerModule,
@@ -50,10 +49,14 @@ export interface NamedHandler {
  *
  * @throws InturnError `settings_invalid` when pushed events could not be signed
  */
-export function composeHandler(settings: Settings, { name: handlerName, module }: NamedHandler): ComposedHandler {
+export async function composeHandler(
+  settings: Settings,
+  { name: handlerName, module }: NamedHandler,
+): Promise<ComposedHandler> {
   const { batch, eventTypes, targets } = module;
   const ruleOf = createRules(ruleOfDeployment(settings), withPushTargets(eventTypes));
-  return { handler: withPush(module.handler, { settings, ruleOf, eventTypes }), batch, handlerName, ruleOf, targets };
+  const handler = await withPush(module.handler, { settings, ruleOf, eventTypes });
+  return { handler, batch, handlerName, ruleOf, targets };
 }
 
 /**
@@ -82,10 +85,10 @@ function withPushTargets(eventTypes: EventTypes): EventTypes {
 }
 
 /** The handler, and pushing instead of it for the types that have a URL. */
-function withPush(
+async function withPush(
   handler: Handler,
   options: { settings: Settings; ruleOf: (type: string | null) => RetryRule; eventTypes: EventTypes },
-): Handler {
+): Promise<Handler> {
   const { settings, ruleOf, eventTypes } = options;
   const {
     pushUrl,
@@ -101,6 +104,8 @@ function withPush(
       'Pushed events are signed: set INTURN_PUSH_SECRETS, made by: echo "whsec_$(openssl rand -base64 32)"',
     );
   }
+  // A worker that pushes nothing does without the HTTP client.
+  const { createPushHandler } = await import("../push/push-handler.ts");
   const push = createPushHandler({ secrets, format, requestsMax, networks, ruleOf });
   return (event, context) => (ruleOf(event.type).push === undefined ? handler : push)(event, context);
 }

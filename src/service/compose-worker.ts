@@ -5,7 +5,6 @@ import { Worker } from "../worker/worker.ts";
 import { composeHandler, loadNamedHandler } from "./compose-handler.ts";
 import type { Listening } from "./listening.ts";
 import type { WorkOptions } from "./work-options.ts";
-import { startWorkerListener } from "./worker-listener.ts";
 
 /** A worker with its parts, before it starts. */
 export interface ComposedWorker extends PresetOptions {
@@ -18,7 +17,7 @@ export interface ComposedWorker extends PresetOptions {
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
   const { settings, databaseUrl, log, ownsProcess = true } = options;
   const named = options.handler ?? (await loadNamedHandler(settings, options.signal));
-  const { handler, batch, handlerName, ruleOf, targets } = composeHandler(settings, named);
+  const { handler, batch, handlerName, ruleOf, targets } = await composeHandler(settings, named);
   const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
   const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
   const metrics = new WorkerMetrics({ hasProcess: ownsProcess });
@@ -40,6 +39,10 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
     return await metrics.expose({ inHand, concurrency, stalledMs: recovery.stalledMs });
   };
   const listening = { ...options, exposeMetrics, isReady: () => worker.isReady };
-  const listener = port === undefined ? undefined : await startWorkerListener({ ...listening, port });
+  const listener =
+    port === undefined ? undefined : await (await loadListener()).startWorkerListener({ ...listening, port });
   return { worker, listener, exposeMetrics, databaseUrl, concurrency, shutdownMs, log };
 }
+
+/** A worker without a port does without what serves HTTP. */
+const loadListener = async () => await import("./worker-listener.ts");
