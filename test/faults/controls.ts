@@ -10,7 +10,7 @@ import { slowAppends } from "./scenarios/appends.ts";
 import { immediateStop } from "./scenarios/database.ts";
 import { misusedClients } from "./scenarios/handlers.ts";
 import { createPowerCut } from "./scenarios/power.ts";
-import { stopAndContinue } from "./scenarios/stalls.ts";
+import { stopAndContinue, stopInARush } from "./scenarios/stalls.ts";
 import { runSuite } from "./suite.ts";
 import type { Trial } from "./trial.ts";
 
@@ -21,6 +21,8 @@ interface Control {
   readonly scenario: Scenario;
   /** The change, or several; none when only the server is at fault. */
   readonly mutation?: Mutation | readonly Mutation[];
+  /** How far turns go ahead of their settles; 1 unless told. */
+  readonly unsettledMax?: number;
 }
 
 /** A piece of source, and what stands there instead. */
@@ -112,6 +114,16 @@ const CONTROLS: readonly Control[] = [
     mutation: { file: "src/db/session.ts", find: "`${how}; ${RESET}`", replace: "how" },
   },
   {
+    name: "turns go ahead of their settles without a bound",
+    scenario: stopInARush,
+    unsettledMax: 2,
+    mutation: {
+      file: "src/engine/settling.ts",
+      find: "this.#unsettled < Math.min(this.#unsettledMax, rule.unsettledMax)",
+      replace: "true",
+    },
+  },
+  {
     name: "synchronous_commit = off, server killed",
     scenario: {
       ...immediateStop,
@@ -140,7 +152,7 @@ export async function runControls(
 }
 
 async function runControl(control: Control): Promise<Controlled> {
-  const { name, scenario, mutation } = control;
+  const { name, scenario, mutation, unsettledMax = 1 } = control;
   const mutant = mutation === undefined ? undefined : await makeMutant([mutation].flat());
   let skipped: string | undefined;
   let runs = 0;
@@ -151,6 +163,7 @@ async function runControl(control: Control): Promise<Controlled> {
         scenarios: [scenario],
         seeds: [seed],
         parallel: 1,
+        unsettledMax,
         ...(mutant !== undefined && { main: join(mutant, "src/cli/main.ts") }),
         onSkip: (_scenario, why) => (skipped = why),
       });
