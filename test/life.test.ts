@@ -28,6 +28,7 @@ test(
       pauses: new PauseWatch(database),
       leaseMs: 60_000,
       log: createLog({ name: "life", level: "silent" }),
+      onNews: () => undefined,
       onLost: () => undefined,
     });
     const over = new AbortController();

@@ -19,8 +19,16 @@ export interface WorkerTies {
   readonly pausesVersion: number | null;
 }
 
+/** What a renewal tells of the others: hints that there is something to do, so that nobody asks in vain many times a second. */
+export interface News {
+  /** Whether another worker may be gone: whether it is, only a takeover finds out. */
+  readonly othersSeemGone: boolean;
+  /** Whether a target is not closed, or suspected. */
+  readonly targetsNeedCare: boolean;
+}
+
 /** What a renewal was answered. */
-export interface Renewed {
+export interface Renewed extends News {
   /** Whether the worker had to be entered: at a renewal it means that its lease had run out. */
   readonly entered: boolean;
   /** The version of the list of pauses. */
@@ -43,7 +51,14 @@ export async function renewWorkerLease(
       values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 millisecond')
       on conflict (id) do update set life_key = excluded.life_key, graphile_pool = excluded.graphile_pool,
         pauses_version = excluded.pauses_version, lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
-      returning xmax = 0 as entered, coalesce((select l.version from inturn.pause_list as l), 0)::integer as "pausesVersion"`,
+      returning xmax = 0 as entered, coalesce((select l.version from inturn.pause_list as l), 0)::integer as "pausesVersion",
+        exists (
+          select from inturn.workers as o
+          where o.id <> $1 and (o.lease_expires_at < clock_timestamp() or o.renewed_at < clock_timestamp() - ${LEASE_TIMES.lifelessMs} * interval '1 millisecond')
+        ) as "othersSeemGone",
+        exists (
+          select from inturn.targets as t where t.state <> 'closed' or t.suspected_at > clock_timestamp() - interval '10 seconds'
+        ) as "targetsNeedCare"`,
     values: [
       worker.id,
       worker.host,
@@ -56,7 +71,7 @@ export async function renewWorkerLease(
     ],
     query_timeout: LEASE_TIMES.silentMs,
   } as pg.QueryConfig);
-  return rows[0] ?? { entered: true, pausesVersion: 0 };
+  return rows[0] ?? { entered: true, pausesVersion: 0, othersSeemGone: false, targetsNeedCare: false };
 }
 
 /** Takes the worker off the list. Accounts it still runs are taken over at the next reconciliation. */

@@ -22,6 +22,8 @@ export class AttemptWindow {
   #buckets: Bucket[] = [];
   /** What the last one failed with. */
   lastError = "";
+  /** When that was, by a clock that never goes back. */
+  failedMs: number = Number.NEGATIVE_INFINITY;
 
   /** @param nowMs of a clock that never goes back */
   succeeded(nowMs: number): void {
@@ -35,6 +37,7 @@ export class AttemptWindow {
     bucket.failed += 1;
     bucket.failedAccounts.add(accountId);
     this.lastError = error;
+    this.failedMs = nowMs;
   }
 
   /**

@@ -6,7 +6,7 @@
 import type { Database, Queryable } from "../db/pool.ts";
 import type { DatabaseAddress } from "../db/session-settings.ts";
 import { openSignOfLife, type SignOfLife } from "../db/sign-of-life.ts";
-import { renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
+import { type News, type Renewed, renewWorkerLease, type WorkerIdentity } from "../db/workers.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Log } from "../log/log.ts";
 import type { PauseWatch } from "./pause-watch.ts";
@@ -21,6 +21,8 @@ export interface LifeOptions {
   readonly pauses: Pick<PauseWatch, "version" | "read">;
   readonly leaseMs: number;
   readonly log: Log;
+  /** Hears what each renewal tells of the others. */
+  readonly onNews: (news: News) => void;
   /** Hears that others may have the accounts by now. */
   readonly onLost: (why: string) => void;
 }
@@ -103,7 +105,7 @@ export class Life {
 
   async #renew(): Promise<void> {
     const sentMs = performance.now();
-    const { entered } = await this.#renewOverSign().catch(async (error: unknown) => {
+    const renewed = await this.#renewOverSign().catch(async (error: unknown) => {
       this.#dropSign();
       // A broken connection alone is no reason to be taken for dead; a database that does not answer is.
       if (performance.now() - sentMs >= LEASE_TIMES.silentMs) throw error;
@@ -111,13 +113,14 @@ export class Life {
     });
     this.#lost = false;
     // Before turns that wait for a confirmation continue: other workers may have their accounts.
-    if (entered && this.#hasBegun) this.#lose("its lease had run out: it was stalled or cut off for too long");
+    if (renewed.entered && this.#hasBegun) this.#lose("its lease had run out: it was stalled or cut off for too long");
     this.#hasBegun = true;
     this.#confirmedMs = sentMs;
     if (this.#isConfirmed()) this.releaseWaiting();
+    this.#options.onNews(renewed);
   }
 
-  async #renewOverSign(): Promise<{ entered: boolean }> {
+  async #renewOverSign(): Promise<Renewed> {
     if (this.#sign?.hasEnded() === true) this.#dropSign();
     if (this.#sign === undefined) {
       this.#sign = await openSignOfLife(this.#options.url);
@@ -128,7 +131,7 @@ export class Life {
   }
 
   /** The lease is good again only when the worker goes by the list of pauses as it was after `connection` was asked. */
-  async #renewOver(connection: Queryable): Promise<{ entered: boolean }> {
+  async #renewOver(connection: Queryable): Promise<Renewed> {
     const { worker, leaseMs, pauses } = this.#options;
     const renew = async () => {
       const ties = { lifeKey: this.#lifeKey, graphilePool: this.graphilePool, pausesVersion: pauses.version };
@@ -138,8 +141,8 @@ export class Life {
     if (renewed.pausesVersion === pauses.version) return renewed;
     await pauses.read(connection);
     // Whoever has begun a pause waits to hear that this worker knows of it.
-    const { entered } = await renew();
-    return { entered: renewed.entered || entered };
+    const again = await renew();
+    return { ...again, entered: renewed.entered || again.entered };
   }
 
   #dropSign(): void {

@@ -119,9 +119,9 @@ export class Settling {
     return this.#done.length === 0 ? this.#next : await this.#settleDone();
   }
 
-  /** Resolves when no settle is on its way. From then on nothing of what is left counts as started. Never rejects. */
+  /** Settles what is done, if that can be; nothing of what is left counts as started. Never rejects. */
   async breakOff(): Promise<void> {
-    while (this.#sending !== undefined) await this.#sending;
+    await this.finish({ keepsLease: true }).catch(() => undefined);
     if (this.#unsettled > 0) this.#lease.startedSeq = this.doneSeq - this.#unsettled + 1;
   }
 

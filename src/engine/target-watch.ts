@@ -1,6 +1,6 @@
 /**
  * What one worker knows of the targets. Their circuit breakers are in the database, shared by all workers: this looks at them a few
- * times a second, says which targets are away, and reports how attempts go here.
+ * times a second while one needs care, says which targets are away, and reports how attempts go here.
  */
 import type { Database } from "../db/pool.ts";
 import {
@@ -12,13 +12,20 @@ import {
   tendTargets,
   tripTarget,
 } from "../db/targets.ts";
-import type { TargetRule } from "../domain/target.ts";
+import type { News } from "../db/workers.ts";
+import { TARGET_WINDOW_MS, type TargetRule } from "../domain/target.ts";
 import type { Log } from "../log/log.ts";
 import { AttemptWindow } from "./attempt-window.ts";
 import { untilAvailable } from "./until-available.ts";
 
-/** Between two looks. */
+/** Between two looks that ask the database, at least. */
 const LOOK_MS = 250;
+
+/** Between two looks at whether there is something to ask. */
+const TEND_MS = 100;
+
+/** What nobody has told of is looked for this often: accounts that wait for a target that is closed. */
+const FORGOTTEN_MS = 5_000;
 
 /** Failures may belong to targets that handlers name as they like. */
 const WINDOWS_MAX = 1_000;
@@ -41,6 +48,8 @@ export class TargetWatch {
   #away = new Set<string>();
   #suspected = new Set<string>();
   #looking: Promise<void> | undefined;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #needCare = false;
 
   constructor(options: TargetWatchOptions) {
     this.#options = options;
@@ -88,15 +97,29 @@ export class TargetWatch {
     this.#windowOf(target)?.failed(performance.now(), accountId, error);
   }
 
-  /** Reports, lets the database do what the time has come for, and looks. Returns the ms to wait before the next look. */
-  async look(): Promise<number> {
+  /** Takes note of what a renewal told of the targets. */
+  heard({ targetsNeedCare }: News): void {
+    this.#needCare = targetsNeedCare;
+  }
+
+  /** Looks when there is something to see, or to tell. Returns the ms to wait before the next call. */
+  async tend(): Promise<number> {
+    const nowMs = performance.now();
+    const hasFailed = () => this.#windows.values().some(({ failedMs }) => nowMs - failedMs < TARGET_WINDOW_MS);
+    const needsCare = this.#needCare || this.#away.size > 0 || this.#suspected.size > 0 || hasFailed();
+    if (nowMs - this.#lookedMs >= (needsCare ? LOOK_MS : FORGOTTEN_MS)) await this.look();
+    return TEND_MS;
+  }
+
+  /** Reports, lets the database do what the time has come for, and looks. */
+  async look(): Promise<void> {
     this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
     await this.#looking;
-    return LOOK_MS;
   }
 
   async #look(): Promise<void> {
     const { database, log } = this.#options;
+    this.#lookedMs = performance.now();
     for (const [target, window] of this.#windows) await this.#report(target, window);
     const tended = await tendTargets(database);
     const away = new Set(tended.filter(({ state }) => state !== "closed").map(({ target }) => target));

@@ -10,6 +10,9 @@ import { RECONCILE_INTERVAL_MS } from "./recover.ts";
 /** A look is followed by a rest of this many times what it took. */
 const REST_PER_WORK = 3;
 
+/** Between two looks when nothing was due. */
+const NOTHING_DUE_MS = 1_000;
+
 /**
  * Between two rounds that begin at the very first account. The other rounds begin where the last one found its first account:
  * while somebody keeps an old snapshot open, the index is full of entries that are dead and cannot be removed, all of
@@ -45,7 +48,8 @@ export function createWakeSearch(options: WakeSearchOptions): () => Promise<numb
     after = look.isFull && look.last !== null ? look.last : beginRound(look.nowUs);
     if (look.woken > 0 && look.isFull) return 0;
     const restMs = REST_PER_WORK * (performance.now() - startedMs);
-    return look.isFull ? restMs : Math.max(RECONCILE_INTERVAL_MS, restMs);
+    if (look.isFull) return restMs;
+    return Math.max(look.first === null ? NOTHING_DUE_MS : RECONCILE_INTERVAL_MS, restMs);
   };
 
   function beginRound(nowUs: number): DueMark {

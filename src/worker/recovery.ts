@@ -3,9 +3,17 @@
  */
 import type { Database } from "../db/pool.ts";
 import { unlockJobs } from "../db/wake-ups.ts";
+import type { News } from "../db/workers.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import type { Ledger } from "../engine/ledger.ts";
-import { createLeaseSweep, every, keepUp, type LoopOptions, reconcilePass } from "../engine/recover.ts";
+import {
+  createLeaseSweep,
+  every,
+  keepUp,
+  type LoopOptions,
+  RECONCILE_INTERVAL_MS,
+  reconcilePass,
+} from "../engine/recover.ts";
 import { StallWatch } from "../engine/stall-watch.ts";
 import { createWakeSearch } from "../engine/wake-search.ts";
 import type { Log } from "../log/log.ts";
@@ -13,6 +21,9 @@ import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 
 /** Between two sweeps for leases whose worker, or whose turn, is gone without a trace: each reads every running account. */
 const SWEEP_MS = 2_000;
+
+/** Between two looks at whether there is something to reconcile; it does not ask the database. */
+const LOOK_MS = 100;
 
 /** Between two tries of a loop that failed. */
 const RETRY_MS = 300;
@@ -41,6 +52,10 @@ export class Recovery {
   /** Runners of graphile-worker that are gone, and may have locked jobs. */
   readonly #runnersGone = new Set<string>();
   #sweptMs = Number.NEGATIVE_INFINITY;
+  #reconciledMs = Number.NEGATIVE_INFINITY;
+  /** Whether the worker has begun a turn since its leases were swept with none in hand. */
+  #hasTurned = true;
+  #othersSeemGone = false;
   #troubledMs = Number.NEGATIVE_INFINITY;
   /** Called when wake-ups wait and are not fetched: then graphile-worker is started again. */
   onUnfetched: () => void = () => undefined;
@@ -71,7 +86,13 @@ export class Recovery {
 
   /** Takes note of a turn that begins. */
   turnBegan(): void {
+    this.#hasTurned = true;
     this.#stallWatch.turnBegan();
+  }
+
+  /** Takes note of what a renewal told of the others. */
+  heard({ othersSeemGone }: News): void {
+    this.#othersSeemGone = othersSeemGone;
   }
 
   /** Notes that a statement ended without an answer: it may have been carried out, or may still be. */
@@ -87,11 +108,14 @@ export class Recovery {
   async #reconcile(): Promise<number> {
     const { database, log, metrics, mayJudge } = this.#options;
     const nowMs = performance.now();
-    const sweeps = nowMs - this.#sweptMs >= SWEEP_MS || nowMs - this.#troubledMs < LEASE_TIMES.troubledMs;
+    const isTroubled = nowMs - this.#troubledMs < LEASE_TIMES.troubledMs;
+    const sweeps = isTroubled || nowMs - this.#sweptMs >= SWEEP_MS;
+    const isDue = sweeps || this.#othersSeemGone || this.#runnersGone.size > 0;
+    if (!isDue || nowMs - this.#reconciledMs < RECONCILE_INTERVAL_MS) return LOOK_MS;
+    this.#reconciledMs = nowMs;
     try {
       if (sweeps) {
-        const givenBack = await this.#sweepLeases();
-        if (givenBack > 0) log.warn({ givenBack }, "gave back accounts whose claim had got lost");
+        await this.#sweepOwnLeases(isTroubled);
         this.#sweptMs = nowMs;
       }
       const gone = [...this.#runnersGone];
@@ -99,10 +123,20 @@ export class Recovery {
       for (const runner of gone) this.#runnersGone.delete(runner);
       // A row that a statement of the dead worker still locks is skipped, and a claim of that worker may commit after the takeover.
       const onWorkerGone = () => this.troubled();
-      return await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
+      await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
+      return LOOK_MS;
     } catch (error) {
       this.troubled();
       throw error;
     }
+  }
+
+  /** An idle worker holds no lease, unless something went wrong. */
+  async #sweepOwnLeases(isTroubled: boolean): Promise<void> {
+    const isIdle = [...this.#options.inHand()].length === 0;
+    if (!isTroubled && isIdle && !this.#hasTurned) return;
+    this.#hasTurned = !isIdle;
+    const givenBack = await this.#sweepLeases();
+    if (givenBack > 0) this.#options.log.warn({ givenBack }, "gave back accounts whose claim had got lost");
   }
 }

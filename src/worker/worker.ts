@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { carryOnOperation } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { reconcileOnce } from "../db/reconcile.ts";
-import { removeWorker, type WorkerIdentity } from "../db/workers.ts";
+import { type News, removeWorker, type WorkerIdentity } from "../db/workers.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
 import { PauseWatch } from "../engine/pause-watch.ts";
@@ -72,7 +72,12 @@ export class Worker {
     this.#targets = new TargetWatch({ database, workerId, ruleOf: options.targetRuleOf, hopeless, log });
     this.#pauses = new PauseWatch(database);
     const onLost = (why: string) => this.#interruptAll(why);
-    this.#life = new Life({ url, database, worker: this.#identity, pauses: this.#pauses, leaseMs, log, onLost });
+    const onNews = (news: News) => {
+      this.recovery.heard(news);
+      this.#targets.heard(news);
+    };
+    const mine = { worker: this.#identity, pauses: this.#pauses };
+    this.#life = new Life({ url, database, ...mine, leaseMs, log, onNews, onLost });
     this.recovery = new Recovery({
       database,
       ledger: this.#ledger,
@@ -189,7 +194,7 @@ export class Worker {
     const { signal } = this.#closing;
     this.#loops = [
       every({ signal, log, onErrorMs: RETRY_MS, name: "renewing the lease" }, () => this.#life.renewPass()),
-      every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the targets" }, () => this.#targets.look()),
+      every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the targets" }, () => this.#targets.tend()),
       every({ signal, log, onErrorMs: RETRY_MS, name: "looking at the pauses" }, () => this.#pauses.tend()),
       ...this.recovery.start(signal),
     ];
