@@ -22,7 +22,7 @@ import {
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: "string", default: "drain,drain-batch,drain-ahead,end-to-end,ingest-500,ingest-1" },
+    only: { type: "string", default: "drain,drain-batch,drain-ahead,end-to-end,end-to-end-1,ingest-500,ingest-1" },
     iterations: { type: "string", default: "3" },
     json: { type: "boolean", default: false },
   },
@@ -43,6 +43,7 @@ const SCENARIOS: Readonly<Record<string, Profiled>> = {
   "drain-batch": { events: 200_000, workers: 2, backlog: true },
   "drain-ahead": { events: 200_000, workers: 2, backlog: true },
   "end-to-end": { events: 100_000, workers: 2, backlog: false, sends: { batch: 500, connections: 4 } },
+  "end-to-end-1": { events: 30_000, workers: 2, backlog: false, sends: { batch: 1, connections: 64 } },
   "ingest-500": { events: 100_000, workers: 0, backlog: false, sends: { batch: 500, connections: 4 } },
   "ingest-1": { events: 40_000, workers: 0, backlog: false, sends: { batch: 1, connections: 64 } },
 };

@@ -47,8 +47,8 @@ export interface Scratch {
   release(): Promise<void>;
 }
 
-/** Finds or starts the server. The database exists after the first `recreate`. */
-export async function openScratch(): Promise<Scratch> {
+/** Finds or starts the server. The database exists after the first `recreate`. @param options.isEmpty whether it stays without our schema */
+export async function openScratch({ isEmpty = false } = {}): Promise<Scratch> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const server = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
   const url = urlOfDatabase(server.url, "inturn_bench");
@@ -62,7 +62,7 @@ export async function openScratch(): Promise<Scratch> {
     recreate: async () => {
       await administer("drop database if exists inturn_bench with (force)");
       await administer("create database inturn_bench");
-      await migrateDatabase(url);
+      if (!isEmpty) await migrateDatabase(url);
     },
     connect: () => open(url),
     release: async () => {
