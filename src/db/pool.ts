@@ -47,6 +47,7 @@ const INT8 = pg.types.builtins.INT8;
  * @param options.name shown in `pg_stat_activity`
  * @param options.connectionsMax how many connections at most
  * @param options.keyedPlans for statements that only look up rows by key
+ * @param options.isOfHints for what may be lost when the server crashes: a commit does not wait for the disk
  * @param options.statementMsMax longest time one statement may take on the server
  * @param options.lockMsMax longest wait for a row that somebody has locked; without it as long as a statement
  * @param options.onError hears about connections that break while nobody uses them
@@ -56,6 +57,7 @@ export function openDatabase(options: {
   name: string;
   connectionsMax: number;
   keyedPlans?: boolean;
+  isOfHints?: boolean;
   statementMsMax?: number;
   lockMsMax?: number;
   onError: (error: Error) => void;
@@ -65,6 +67,7 @@ export function openDatabase(options: {
     ...withSessionSettings(options.url, {
       ...KEEPALIVES,
       ...(options.keyedPlans === true && KEYED_PLANS),
+      ...(options.isOfHints === true && { synchronous_commit: "off" }),
     }),
     application_name: options.name,
     max: options.connectionsMax,

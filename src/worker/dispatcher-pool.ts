@@ -19,6 +19,9 @@ type OnConnect = (error: Error | undefined, client?: pg.PoolClient, release?: Re
 /**
  * Opens the pool of one runner.
  *
+ * A wake-up is a hint: where a crash of the server forgets that it was fetched or completed, it comes again and finds nothing to do. So
+ * fetching and completing do not wait for the disk, as an append, a claim and a settle do.
+ *
  * A runner that loses its listening connection while it gives up releases that connection twice, in a function that nobody
  * waits for; pg throws at the second time, and the process would end. Here the second time does nothing.
  */
@@ -28,6 +31,7 @@ export function openDispatcherPool(url: DatabaseAddress, log: Log): DispatcherPo
     url,
     name: "inturn dispatcher",
     connectionsMax: DISPATCHER_CONNECTIONS_MAX,
+    isOfHints: true,
     onError: (error) => log.debug({ err: error }, "a connection of graphile-worker broke"),
   });
   pool.on("connect", (client) => clients.add(client)).on("remove", (client) => clients.delete(client));
