@@ -24,6 +24,8 @@ test(
         "echo",
         "drain",
         "drain-batch",
+        "drain-ahead",
+        "bare-sql",
         "drain-watched",
         "end-to-end",
         "queue-name",

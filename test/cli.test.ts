@@ -237,6 +237,8 @@ test(
     for (const stream of [npm.stdout, npm.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => (output += text));
     const url = await until("it listens", () => /at (http:\S+)\/v1\/events/.exec(output)?.[1]);
+    // What is left of a process that goes on holds the pipe.
+    const closed = once(npm, "close");
     npm.kill("SIGTERM");
     await until(
       "the API is gone",
@@ -247,8 +249,7 @@ test(
         ),
     );
     await until("the worker has signed off", async () => (await db.query("select from inturn.workers")).length === 0);
-    // What is left of a process that goes on holds the pipe.
-    await once(npm, "close");
+    await closed;
   }),
 );
 
