@@ -175,7 +175,7 @@ test(
         );
         await nothingIsOutOfOrder(db);
       }),
-      { numRuns: 30 },
+      { numRuns: 20 },
     );
   }),
 );

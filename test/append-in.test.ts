@@ -8,11 +8,10 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import { drizzle as drizzleOverPostgresJs } from "drizzle-orm/postgres-js";
 import createKnex from "knex";
 import { CompiledQuery, Kysely, PostgresDialect } from "kysely";
-import pg from "pg";
 import createPostgres from "postgres";
 import type { Transaction } from "../src/db/transactions-of-others.ts";
 import { appendIn, createInturn } from "../src/index.ts";
-import { type TestDatabase, withDatabase } from "./support/database.ts";
+import { openUserPool, type TestDatabase, withDatabase } from "./support/database.ts";
 import { openPrisma } from "./support/prisma.ts";
 import { until } from "./support/until.ts";
 
@@ -30,7 +29,7 @@ const quietly = async (work: Promise<unknown>) => void (await work.catch(() => u
 
 const LIBRARIES: Record<string, (url: string) => Library> = {
   pg: (url) => {
-    const pool = new pg.Pool({ connectionString: url, max: 2 });
+    const pool = openUserPool(url);
     const transact = async (work: Work) => {
       const client = await pool.connect();
       try {
@@ -56,7 +55,7 @@ const LIBRARIES: Record<string, (url: string) => Library> = {
     };
   },
   drizzle: (url) => {
-    const pool = new pg.Pool({ connectionString: url, max: 2 });
+    const pool = openUserPool(url);
     const db = drizzle(pool);
     return {
       transact: async (work) =>
@@ -102,7 +101,7 @@ const LIBRARIES: Record<string, (url: string) => Library> = {
   },
   kysely: (url) => {
     const db = new Kysely<object>({
-      dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 2 }) }),
+      dialect: new PostgresDialect({ pool: openUserPool(url) }),
     });
     const transact = async (work: Work) =>
       await db

@@ -56,3 +56,11 @@ async function administer(serverUrl: string, statement: string): Promise<void> {
   await client.query(statement);
   await client.end();
 }
+
+/** A pool as a user opens it. Its connections may still be closing when the test's database is dropped: that ends no test. */
+export function openUserPool(url: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString: url, max: 2 });
+  pool.on("error", () => undefined);
+  pool.on("connect", (client) => client.on("error", () => undefined));
+  return pool;
+}

@@ -50,7 +50,8 @@ export async function createTestWorker(
 ) {
   const id = randomUUID();
   const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null, pausesVersion: 0 };
-  const renew = () => renewWorkerLease(db.database, identity, 60_000);
+  // A test on a busy machine may take minutes.
+  const renew = () => renewWorkerLease(db.database, identity, 600_000);
   await renew();
   const basis = { database: db.database, hopeless: AbortSignal.abort() };
   const readAhead = new ReadAhead({ ...basis, bytesMax: 67_108_864, concurrency: 10, togetherMax: 100, log });
