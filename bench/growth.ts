@@ -12,7 +12,7 @@ import { startFleet } from "../src/service/fleet.ts";
 import { Random } from "../test/faults/random.ts";
 import { readCpuSeconds } from "./cpu.ts";
 import { post } from "./post.ts";
-import { append, appendBacklog, openScratch, print, SEED, settingsFor, untilSettled } from "./support.ts";
+import { append, appendBacklog, openScratch, print, SEED, sendSteadily, settingsFor, untilSettled } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -29,8 +29,8 @@ const SECONDS = Number(flags.seconds);
 /** Before a measurement begins: what a new process compiles is no part of it. */
 const WARM_UP_SECONDS = 5;
 
-/** Events are sent this often. */
-const SEND_MS = 50;
+/** Between two handfuls of cold accounts. */
+const COLD_MS = 50;
 
 const scratch = await openScratch();
 const parts: Readonly<Record<string, () => Promise<void>>> = {
@@ -55,15 +55,14 @@ process.exit();
 
 /** An empty database, two workers and an API, while `body` runs. */
 async function withFleet(
-  how: { prepare?: (client: pg.Client) => Promise<void>; settings?: SettingOverrides; workers?: number },
+  how: { prepare?: (client: pg.Client) => Promise<void>; settings?: SettingOverrides },
   body: (client: pg.Client, url: string) => Promise<void>,
 ): Promise<void> {
   await scratch.recreate();
   const client = await scratch.connect();
   await how.prepare?.(client);
   const settings = settingsFor(scratch.url, how.settings);
-  const { workers = 2 } = how;
-  const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: () => undefined });
+  const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers: 2, say: () => undefined });
   try {
     await body(client, fleet.url);
   } finally {
@@ -89,13 +88,15 @@ async function measureAccounts(accounts: number): Promise<void> {
   };
   await withFleet({ prepare }, async (client) => {
     const over = new AbortController();
-    const sending = send({ accounts, perSecond: 500, signal: over.signal });
+    const sender = await scratch.connect();
+    const sending = sendSteadily(sender, { accounts, perSecond: 500 }, over.signal);
     await sleep(WARM_UP_SECONDS * 1_000);
     const first = await read(client);
     await sleep(SECONDS * 1_000);
     const last = await read(client);
     over.abort();
     await sending;
+    await sender.end();
     const events = last.settled - first.settled;
     const microseconds = (part: "api" | "workers" | "postgres") =>
       ((1e6 * (last[part] - first[part])) / events).toFixed(0);
@@ -135,7 +136,7 @@ async function measureCold(): Promise<void> {
         sender,
         accountIds.map((accountId) => ({ accountId, data: {} })),
       );
-      await sleep(SEND_MS);
+      await sleep(COLD_MS);
     }
     await sleep(1_000);
     await sender.end();
@@ -164,21 +165,6 @@ async function measureLatency(perSecond: number): Promise<void> {
     await untilSettled(client, sent);
     print(`${perSecond} single POSTs a second: started after ${await readWaits(client, "warm-%")}`);
   });
-}
-
-async function send(load: { accounts: number; perSecond: number; signal: AbortSignal }): Promise<void> {
-  const client = await scratch.connect();
-  const random = new Random(1);
-  const many = (load.perSecond * SEND_MS) / 1_000;
-  for (let nextMs = performance.now(); !load.signal.aborted; nextMs += SEND_MS) {
-    const accountIds = Array.from({ length: many }, () => `account-${random.int(1, load.accounts)}`);
-    await append(
-      client,
-      accountIds.map((accountId) => ({ accountId, data: {} })),
-    );
-    await sleep(Math.max(0, nextMs + SEND_MS - performance.now()));
-  }
-  await client.end();
 }
 
 async function read(client: pg.Client) {

@@ -6,11 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
 import { startFleet } from "../src/service/fleet.ts";
-import { Random } from "../test/faults/random.ts";
 import { readCpuSeconds } from "./cpu.ts";
-import { append, openScratch, print, settingsFor } from "./support.ts";
+import { openScratch, print, sendSteadily, settingsFor } from "./support.ts";
 
-const LOAD = { accounts: 1_000, perSecond: 500, sendMs: 50 };
+const LOAD = { accounts: 1_000, perSecond: 500 };
 
 /** How long each measurement takes. */
 const WINDOW_SECONDS = 10;
@@ -27,7 +26,7 @@ try {
   const workers = Number(flags.workers);
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: print });
   const stop = new AbortController();
-  const sending = send(client, stop.signal);
+  const sending = sendSteadily(client, LOAD, stop.signal);
   const looker = await scratch.connect();
   const snapshot = await scratch.connect();
   try {
@@ -51,19 +50,6 @@ try {
   }
 } finally {
   await scratch.release();
-}
-
-async function send(client: pg.Client, signal: AbortSignal): Promise<void> {
-  const random = new Random(1);
-  const many = (LOAD.perSecond * LOAD.sendMs) / 1_000;
-  for (let nextMs = performance.now(); !signal.aborted; nextMs += LOAD.sendMs) {
-    const accountIds = Array.from({ length: many }, () => `account-${random.int(1, LOAD.accounts)}`);
-    await append(
-      client,
-      accountIds.map((accountId) => ({ accountId, data: {} })),
-    );
-    await sleep(Math.max(0, nextMs + LOAD.sendMs - performance.now()));
-  }
 }
 
 /** The CPU time for a thousand events, in seconds. */

@@ -8,6 +8,7 @@ import { readSettings, type SettingOverrides, type Settings } from "../src/confi
 import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import type { WorkloadEvent } from "../src/domain/workload.ts";
 import { useDatabase } from "../src/service/database.ts";
+import { Random } from "../test/faults/random.ts";
 
 /** Whose events are measured, unless told. */
 export const ACCOUNTS = 1_000;
@@ -98,6 +99,27 @@ export async function appendBacklog(client: pg.Client, events: readonly Workload
 export async function append(client: pg.Client, events: readonly { accountId: string; data: object }[]): Promise<void> {
   const values = [events.map(({ accountId }) => accountId), events.map(({ data }) => JSON.stringify(data))];
   await client.query("select from inturn.append_events($1::text[], $2::json[])", values);
+}
+
+/** Between two statements of {@link sendSteadily}. */
+const SEND_MS = 50;
+
+/** Appends events of accounts at random, at a steady rate, until the signal aborts. */
+export async function sendSteadily(
+  client: pg.Client,
+  load: { accounts: number; perSecond: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const random = new Random(1);
+  const many = (load.perSecond * SEND_MS) / 1_000;
+  for (let nextMs = performance.now(); !signal.aborted; nextMs += SEND_MS) {
+    const accountIds = Array.from({ length: many }, () => `account-${random.int(1, load.accounts)}`);
+    await append(
+      client,
+      accountIds.map((accountId) => ({ accountId, data: {} })),
+    );
+    await sleep(Math.max(0, nextMs + SEND_MS - performance.now()));
+  }
 }
 
 /** Resolves when so many events are settled. */

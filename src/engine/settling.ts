@@ -19,7 +19,6 @@ export type Timing = Pick<SettledCall, "startedUs" | "durationMs" | "unsettledBe
 /** A call of the handler that is under way. */
 export interface Begun {
   readonly startedMs: number;
-  readonly startedUs: number;
   /** Its timing, when it has ended now and had so many events. */
   timing(events: number): Timing;
 }
@@ -92,7 +91,7 @@ export class Settling {
       const durationMs = (performance.now() - startedMs) / events;
       return { startedUs, durationMs, unsettledBefore };
     };
-    return { startedMs, startedUs, timing };
+    return { startedMs, timing };
   }
 
   /** Takes note of a call that went well: the next event is the head now, at its first attempt. */

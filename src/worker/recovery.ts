@@ -123,8 +123,12 @@ export class Recovery {
       for (const runner of gone) this.#runnersGone.delete(runner);
       // A row that a statement of the dead worker still locks is skipped, and a claim of that worker may commit after the takeover.
       const onWorkerGone = () => this.troubled();
-      await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
-      return LOOK_MS;
+      const waitMs = await reconcilePass({ database, log, metrics, judges: mayJudge(), sweeps, onWorkerGone });
+      if (waitMs > 0) return LOOK_MS;
+      // A full pass has left something over, which the next one looks for at once.
+      this.#sweptMs = Number.NEGATIVE_INFINITY;
+      this.#reconciledMs = Number.NEGATIVE_INFINITY;
+      return 0;
     } catch (error) {
       this.troubled();
       throw error;
