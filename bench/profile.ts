@@ -1,6 +1,7 @@
 /**
  * `npm run bench:profile`: what an event costs, part by part: CPU of the load generator, the API, the workers and PostgreSQL, bytes of
- * WAL, versions of account rows and how many of them were HOT. A rate says how busy the machine was; a cost does not. Linux only.
+ * WAL, versions of account rows and how many of them were HOT. A rate says how busy the machine was; a cost does not. With `--statements`
+ * the last round also says where PostgreSQL's time went. Linux only.
  */
 import { parseArgs } from "node:util";
 import type pg from "pg";
@@ -8,6 +9,7 @@ import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { readCpuSeconds } from "./cpu.ts";
+import { printStatements, resetStatements, startCountingServer } from "./statements.ts";
 import {
   ACCOUNTS,
   appendBacklog,
@@ -25,6 +27,7 @@ const { values: flags } = parseArgs({
     only: { type: "string", default: "drain,drain-batch,drain-ahead,end-to-end,end-to-end-1,ingest-500,ingest-1" },
     iterations: { type: "string", default: "3" },
     json: { type: "boolean", default: false },
+    statements: { type: "boolean", default: false },
   },
 });
 
@@ -60,23 +63,30 @@ interface Cost {
   readonly eventsPerSecond: number;
 }
 
-const scratch = await openScratch();
+const counting = flags.statements ? await startCountingServer() : undefined;
+const scratch = await openScratch({ serverUrl: counting?.url });
 try {
   const costs = new Map<string, Cost[]>(flags.only.split(",").map((name) => [name, []]));
-  for (let i = 0; i < Number(flags.iterations); i += 1) {
+  const rounds = Number(flags.iterations);
+  for (let i = 1; i <= rounds; i += 1) {
     for (const [name, list] of costs) {
       const profiled = SCENARIOS[name];
       if (profiled === undefined)
         throw new Error(`there is no ${name}; there are ${Object.keys(SCENARIOS).join(", ")}`);
-      list.push(await profile(name, profiled));
+      list.push(await profile(name, profiled, flags.statements && i === rounds));
     }
   }
   report(costs);
 } finally {
   await scratch.release();
+  await counting?.stop();
 }
 
-async function profile(name: string, { events, workers, backlog, sends }: Profiled): Promise<Cost> {
+async function profile(
+  name: string,
+  { events, workers, backlog, sends }: Profiled,
+  byStatement: boolean,
+): Promise<Cost> {
   await scratch.recreate();
   const client = await scratch.connect();
   if (backlog) await appendBacklog(client, createWorkload({ events, accounts: ACCOUNTS, seed: SEED }).events);
@@ -84,11 +94,13 @@ async function profile(name: string, { events, workers, backlog, sends }: Profil
   const fleet = await startFleet({ settings, databaseUrl: scratch.url, workers, say: () => undefined });
   try {
     // Starting is not part of it: a drain has begun by now, and what it has settled does not count.
+    if (byStatement) await resetStatements(client);
     const before = await read(client, workers);
     if (sends !== undefined) await runLoad({ url: fleet.url, accounts: ACCOUNTS, seed: SEED, events, ...sends });
     if (workers > 0) await untilSettled(client, events);
     const after = await read(client, workers);
     const done = after.done - before.done;
+    if (byStatement) await printStatements(client, name, done);
     const microseconds = (part: "load" | "api" | "workers" | "postgres") => (1e6 * (after[part] - before[part])) / done;
     const updates = after.updates - before.updates;
     return {

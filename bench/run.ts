@@ -20,6 +20,9 @@ const RATIOS = [
   ["ingest-1", "echo"],
   ["ingest-1-keys", "ingest-1"],
   ["ingest-500-keys", "ingest-500"],
+  ["ingest-1-processes", "ingest-1"],
+  ["ingest-500-processes", "ingest-500"],
+  ["ingest-500", "append-sql"],
   ["drain-watched", "drain"],
   ["drain-batch", "drain"],
   ["drain", "bare-sql"],
@@ -64,7 +67,7 @@ function report(rounds: Map<string, number[]>): void {
   const rateOf = new Map(rows.map(({ scenario, eventsPerSecond }) => [scenario, eventsPerSecond]));
   for (const row of rows) {
     process.stdout.write(
-      `${row.scenario.padEnd(16)} ${String(row.eventsPerSecond).padStart(8)} events/s  ${row.what}\n`,
+      `${row.scenario.padEnd(20)} ${String(row.eventsPerSecond).padStart(8)} events/s  ${row.what}\n`,
     );
   }
   for (const [name, of] of RATIOS) {

@@ -4,7 +4,6 @@
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { Logger, run, runMigrations } from "graphile-worker";
 import pg from "pg";
 import { insertApiKey } from "../src/db/api-keys.ts";
 import { openDatabase } from "../src/db/pool.ts";
@@ -59,10 +58,28 @@ export const SCENARIOS: readonly Scenario[] = [
     measure: (url, events) => measureIngest(url, { events, batch: 1, connections: 64, hasKey: true }),
   },
   {
+    name: "ingest-500-processes",
+    what: "as ingest-500, with two API processes on one port",
+    events: 100_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 500, connections: 4, processes: 2 }),
+  },
+  {
+    name: "ingest-1-processes",
+    what: "as ingest-1, with two API processes on one port",
+    events: 40_000,
+    measure: (url, events) => measureIngest(url, { events, batch: 1, connections: 64, processes: 2 }),
+  },
+  {
     name: "echo",
     what: "for comparison: a bare route that parses and echoes what ingest-1 sends, nothing stored",
     events: 40_000,
     measure: (_url, events) => measureEcho(events),
+  },
+  {
+    name: "append-sql",
+    what: "for comparison: `append_events`, a thousand events a statement, one connection",
+    events: 100_000,
+    measure: measureAppendSql,
   },
   {
     name: "drain",
@@ -100,20 +117,18 @@ export const SCENARIOS: readonly Scenario[] = [
     events: 100_000,
     measure: measureEndToEnd,
   },
-  {
-    name: "queue-name",
-    what: "for comparison: graphile-worker alone, one job per event, queue_name = account, no-op",
-    events: 3_000,
-    measure: measureQueueName,
-  },
 ];
 
 async function measureIngest(
   url: string,
-  load: { events: number; batch: number; connections: number; hasKey?: boolean },
+  {
+    processes = 1,
+    ...load
+  }: { events: number; batch: number; connections: number; hasKey?: boolean; processes?: number },
 ): Promise<Measurement> {
   const apiKey = load.hasKey === true ? await makeKey(url) : undefined;
-  const fleet = await startFleet({ settings: settingsFor(url), databaseUrl: url, workers: 0, say: () => undefined });
+  const settings = settingsFor(url, { apiProcesses: processes });
+  const fleet = await startFleet({ settings, databaseUrl: url, workers: 0, say: () => undefined });
   try {
     const { events, seconds } = await runLoad({ url: fleet.url, apiKey, accounts: ACCOUNTS, seed: SEED, ...load });
     return { events, seconds };
@@ -186,37 +201,13 @@ async function measureEndToEnd(url: string, events: number): Promise<Measurement
   });
 }
 
-async function measureQueueName(url: string, events: number): Promise<Measurement> {
-  await runMigrations({ connectionString: url });
+/** One connection appends a thousand events a statement, with nothing in front of it. */
+async function measureAppendSql(url: string, events: number): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
-    await client.query(
-      `select count(*) from graphile_worker.add_jobs(array(
-         select row('noop', '{}'::json, queue, null, null, null, null, null)::graphile_worker.job_spec
-         from unnest($1::text[]) as queue))`,
-      [workload.events.map((event) => event.accountId)],
-    );
-    const { promise: allDone, resolve } = Promise.withResolvers<void>();
-    let done = 0;
     const startedMs = performance.now();
-    const runner = await run({
-      connectionString: url,
-      concurrency: 100,
-      maxPoolSize: 20,
-      noHandleSignals: true,
-      logger: new Logger(() => () => undefined),
-      parsedCronItems: [],
-      taskList: {
-        noop: () => {
-          done += 1;
-          if (done === events) resolve();
-        },
-      },
-    });
-    await Promise.race([allDone, runner.promise]);
-    const seconds = (performance.now() - startedMs) / 1_000;
-    await runner.stop();
-    return { events: done, seconds };
+    await appendBacklog(client, workload.events);
+    return { events, seconds: (performance.now() - startedMs) / 1_000 };
   });
 }
 

@@ -48,10 +48,22 @@ export interface Scratch {
   release(): Promise<void>;
 }
 
-/** Finds or starts the server. The database exists after the first `recreate`. @param options.isEmpty whether it stays without our schema */
-export async function openScratch({ isEmpty = false } = {}): Promise<Scratch> {
+/**
+ * Finds or starts the server. The database exists after the first `recreate`.
+ *
+ * @param options.isEmpty whether it stays without our schema
+ * @param options.serverUrl of a server that runs
+ */
+export async function openScratch({
+  isEmpty = false,
+  serverUrl,
+}: {
+  isEmpty?: boolean;
+  serverUrl?: string | undefined;
+} = {}): Promise<Scratch> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
-  const server = await useDatabase({ settings: readSettings(process.env), migrate: false, say });
+  const settings = readSettings({ ...process.env, ...(serverUrl !== undefined && { DATABASE_URL: serverUrl }) });
+  const server = await useDatabase({ settings, migrate: false, say });
   const url = urlOfDatabase(server.url, "inturn_bench");
   const administer = async (statement: string) => {
     const client = await open(server.url);

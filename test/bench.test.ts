@@ -21,14 +21,16 @@ test(
         "ingest-1",
         "ingest-500-keys",
         "ingest-1-keys",
+        "ingest-500-processes",
+        "ingest-1-processes",
         "echo",
+        "append-sql",
         "drain",
         "drain-batch",
         "drain-ahead",
         "bare-sql",
         "drain-watched",
         "end-to-end",
-        "queue-name",
       ],
     );
     for (const row of rows) assert.ok(row.eventsPerSecond > 0, row.scenario);

@@ -3,8 +3,10 @@ import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { startApi } from "../service/api.ts";
+import { startApiProcesses } from "../service/api-processes.ts";
 import { useDatabase } from "../service/database.ts";
-import type { ReadyMessage } from "../service/fleet.ts";
+import type { ReadyMessage } from "../service/part.ts";
+import { joinPort } from "../service/port-share.ts";
 import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
@@ -13,37 +15,57 @@ import { listenForStop, unlessStopped, untilAborted } from "./stop.ts";
 /** A database that has not answered after this long is taken for away. */
 const CHECK_MS_MAX = 1_000;
 
+interface ServeFlags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly processes?: number;
+  readonly number?: number;
+}
+
 /** `serve`: the HTTP API. */
 export function createServeCommand(): Command {
-  return new Command("serve")
-    .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
-    .addOption(
-      wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
-    )
-    .action(async (flags: { host?: string; port?: number }) => {
-      const settings = readSettings(process.env, flags);
-      const stop = listenForStop();
-      const log = createLog({ level: settings.logLevel, name: "serve" });
-      // It listens also while its database is away: then it answers 503, and tries again. One that answers is checked first.
-      const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
-      database.catch(() => undefined);
-      try {
-        await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
-        const databaseUrl = settings.databaseUrl ?? (await database).url;
-        const api = await startApi({ settings, databaseUrl, log });
+  return (
+    new Command("serve")
+      .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
+      .addOption(
+        wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
+      )
+      .addOption(
+        wholeNumberOption("--processes <number>", "processes that share the port (INTURN_API_PROCESSES, 1)", {
+          least: 1,
+          most: 64,
+        }),
+      )
+      // For the processes that share it.
+      .addOption(wholeNumberOption("--number <number>", "", { least: 1, most: 64 }).hideHelp())
+      .action(async ({ processes: apiProcesses, number, ...flags }: ServeFlags) => {
+        const settings = readSettings(process.env, { ...flags, apiProcesses });
+        const stop = listenForStop();
+        const log = createLog({ level: settings.logLevel, name: "serve" });
+        // It listens also while its database is away: then it answers 503, and tries again. One that answers is checked first.
+        const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
+        database.catch(() => undefined);
         try {
-          process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
-          await unlessStopped(stop, database);
-          await untilAborted(stop);
+          await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
+          const databaseUrl = settings.databaseUrl ?? (await database).url;
+          const isKeeper = number === undefined && settings.apiProcesses > 1;
+          const api = isKeeper
+            ? await startApiProcesses({ settings, databaseUrl, log, say })
+            : await startApi({ settings, databaseUrl, log }, number === undefined ? undefined : await joinPort(number));
+          try {
+            process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
+            await unlessStopped(stop, database);
+            await untilAborted(stop);
+          } finally {
+            await api.close();
+          }
         } finally {
-          await api.close();
+          await database.then(
+            (ready) => ready.release(),
+            () => undefined,
+          );
+          await flushSpans();
         }
-      } finally {
-        await database.then(
-          (ready) => ready.release(),
-          () => undefined,
-        );
-        await flushSpans();
-      }
-    });
+      })
+  );
 }

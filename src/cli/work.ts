@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { useDatabase } from "../service/database.ts";
-import type { ReadyMessage } from "../service/fleet.ts";
+import type { ReadyMessage } from "../service/part.ts";
 import { type RunningWorker, startWorker } from "../service/work.ts";
 import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";

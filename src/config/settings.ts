@@ -34,6 +34,11 @@ const SETTINGS = {
     description: "the address the HTTP API listens on",
   },
   port: { variable: "PORT", schema: wholeNumber(0, 65_535).default(8000), description: "its port; 0 takes a free one" },
+  apiProcesses: {
+    variable: "INTURN_API_PROCESSES",
+    schema: wholeNumber(1, 64).default(1),
+    description: "how many processes share that port; one keeps a core busy",
+  },
   metricsPort: {
     variable: "INTURN_METRICS_PORT",
     schema: wholeNumber(0, 65_535).optional(),

@@ -26,6 +26,8 @@ interface Page {
 /** Everything there is for people. */
 export interface Pages {
   readonly pages: readonly Page[];
+  /** Makes the form tokens where no key is needed: of several processes one; of a process alone its own unless told. */
+  readonly formSecret?: string | undefined;
   /** The page that says what went wrong; without a key it asks for one. */
   readonly showError: (c: Context, error: InturnError, requestId: string) => Response | Promise<Response>;
 }
@@ -41,8 +43,8 @@ export function registerPages(
   app: Hono<ApiEnvironment>,
   options: { pages: Pages; guard: Guard; basePath: string; report: (c: ApiContext, thrown: unknown) => Reported },
 ): void {
-  const { pages, showError } = options.pages;
-  const guard = new PageGuard(options.guard);
+  const { pages, showError, formSecret } = options.pages;
+  const guard = new PageGuard(options.guard, formSecret);
   for (const page of [...pages, guard.signIn, guard.signOut]) {
     app.on(page.method, page.path, async (c) => {
       c.set("basePath", options.basePath);
@@ -87,11 +89,11 @@ function readSignedIn(c: ApiContext): string | undefined {
 class PageGuard {
   readonly #guard: Guard;
   readonly #budget = new BodyBudget({ bodyBytesMax: FORM_BYTES_MAX });
-  /** Makes the form tokens where no key is needed. */
-  readonly #secret = randomBytes(32);
+  readonly #formSecret: string;
 
-  constructor(guard: Guard) {
+  constructor(guard: Guard, formSecret = randomBytes(32).toString("hex")) {
     this.#guard = guard;
+    this.#formSecret = formSecret;
   }
 
   /** Shows a page to whom it may be shown; a form is read, and only taken from a page of ours. */
@@ -145,7 +147,7 @@ class PageGuard {
     const key = c.get("caller").keyId === null ? undefined : (readSignedIn(c) ?? c.req.header("authorization"));
     c.set(
       "formToken",
-      createHmac("sha256", key ?? this.#secret)
+      createHmac("sha256", key ?? this.#formSecret)
         .update("inturn form")
         .digest("hex"),
     );

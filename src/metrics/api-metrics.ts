@@ -80,11 +80,19 @@ export class ApiMetrics {
     registers: [this.#system],
   });
 
-  /** @param options.hasProcess with the metrics of the process: memory, processor, event loop */
-  constructor(options: { hasProcess?: boolean } = {}) {
+  readonly #exposeCounted: () => Promise<string>;
+
+  /**
+   * @param options.hasProcess with the metrics of the process: memory, processor, event loop
+   * @param options.share gives what else than its own this process exposes, of others like it
+   */
+  constructor(
+    options: { hasProcess?: boolean; share?: ((registry: Registry) => () => Promise<string>) | undefined } = {},
+  ) {
     // From the beginning on: what has not happened yet is 0, and not unknown.
     for (const counter of [this.#new, this.#duplicate]) counter.inc(0);
     if (options.hasProcess === true) collectDefaultMetrics({ register: this.registry });
+    this.#exposeCounted = options.share?.(this.registry) ?? (() => this.registry.metrics());
   }
 
   /** Counts what a request stored. */
@@ -106,7 +114,7 @@ export class ApiMetrics {
 
   /** Everything as text. Without a reading, what only the database knows is left out. */
   async expose(reading: SystemReading | undefined): Promise<string> {
-    const counted = await this.registry.metrics();
+    const counted = await this.#exposeCounted();
     if (reading === undefined) return counted;
     this.#backlog.set(reading.backlog);
     this.#oldestPending.set(reading.oldestPendingSeconds ?? 0);

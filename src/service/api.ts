@@ -4,26 +4,32 @@ import { type ApiOptions, composeApi, openApiPools } from "./compose-api.ts";
 import { listen } from "./listen.ts";
 import type { Listening } from "./listening.ts";
 import { openToWhom, sayIfOpen } from "./open-access.ts";
+import type { PortShare } from "./port-share.ts";
 
 /** The most HTTP connections; more are closed at once. Each has a socket and buffers, and a process has 4,096 files or more. */
 const CONNECTIONS_MAX = 2_000;
 
-/** Starts the API process's part. */
-export async function startApi(options: ApiOptions): Promise<Listening> {
+/**
+ * Starts the API process's part.
+ *
+ * @param share of this process, when it is one of several on one port
+ */
+export async function startApi(options: ApiOptions, share?: PortShare): Promise<Listening> {
   const { settings, log } = options;
   const pools = openApiPools(options);
   const openTo = await openToWhom(pools.ingest, settings, log).catch(async (error: unknown) => {
     await pools.end();
     throw error;
   });
-  const metrics = new ApiMetrics({ hasProcess: true });
+  const metrics = new ApiMetrics({ hasProcess: true, share: share?.metrics });
   const appender = createAppender(pools.ingest, settings, metrics);
-  const api = composeApi(options, { pools, appender, metrics, openTo });
+  const api = composeApi(options, { pools, appender, metrics, openTo, formSecret: share?.formSecret });
   const { host, port, keepAliveMs } = settings;
   const server = await listen({
     fetch: api.app.fetch,
     host,
     port,
+    sharesPort: share !== undefined,
     connectionsMax: CONNECTIONS_MAX,
     keepAliveMs,
     log,

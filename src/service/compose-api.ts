@@ -78,9 +78,11 @@ export function composeApi(
     openTo: OpenTo;
     /** What `/metrics` tells beside the API's own. */
     exposeMore?: () => Promise<string>;
+    /** See `Pages.formSecret`. */
+    formSecret?: string | undefined;
   },
 ): ComposedApi {
-  const { appender, metrics, openTo, exposeMore = async () => "" } = parts;
+  const { appender, metrics, openTo, formSecret, exposeMore = async () => "" } = parts;
   const { ingest, database } = parts.pools;
   const access = createAccess({ database: ingest, environmentKeys: settings.apiKeys ?? [] });
   const waiting = new Waiting(ingest);
@@ -101,7 +103,7 @@ export function composeApi(
     exposeMetrics: async () =>
       (await metrics.expose(await watch.latest().catch(() => undefined))) + (await exposeMore()),
     onRefused: (code) => metrics.refused(code),
-    pages: dashboard,
+    pages: { ...dashboard, formSecret },
     basePath,
   });
   const watching = watch.run();

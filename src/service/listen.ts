@@ -3,7 +3,7 @@
  */
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { serve } from "@hono/node-server";
+import { createAdaptorServer } from "@hono/node-server";
 import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
@@ -23,33 +23,34 @@ const IDLE_LOOK_MS = 50;
 
 /** Listens; rejects when the port is taken or the address is not ours. @param options.port 0 takes a free one */
 export async function listen(options: {
-  fetch: Parameters<typeof serve>[0]["fetch"];
+  fetch: Parameters<typeof createAdaptorServer>[0]["fetch"];
   host: string;
   port: number;
+  /** Whether other processes may listen there too, if they say so as well. */
+  sharesPort?: boolean;
   connectionsMax: number;
   /** How long a connection may be idle. */
   keepAliveMs: number;
   log: Log;
 }): Promise<Listening> {
-  const { promise: listening, resolve, reject } = Promise.withResolvers<AddressInfo>();
-  const server = serve(
-    {
-      fetch: options.fetch,
-      hostname: options.host,
-      port: options.port,
-      serverOptions: {
-        requestTimeout: REQUEST_MS_MAX,
-        headersTimeout: HEADERS_MS_MAX,
-        keepAliveTimeout: options.keepAliveMs,
-        connectionsCheckingInterval: 1_000,
-      },
+  const { host, port, sharesPort = false } = options;
+  const server = createAdaptorServer({
+    fetch: options.fetch,
+    hostname: host,
+    serverOptions: {
+      requestTimeout: REQUEST_MS_MAX,
+      headersTimeout: HEADERS_MS_MAX,
+      keepAliveTimeout: options.keepAliveMs,
+      connectionsCheckingInterval: 1_000,
     },
-    resolve,
-  ) as Server;
+  }) as Server;
   limitConnections(server, options.connectionsMax, options.log);
+  const { promise: listening, resolve, reject } = Promise.withResolvers<void>();
   server.on("error", (error) => reject(explain(error, options)));
-  const { address, port, family } = await listening;
-  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  server.listen({ host, port, reusePort: sharesPort }, resolve);
+  await listening;
+  const { address, port: taken, family } = server.address() as AddressInfo;
+  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${taken}`;
   return { url, close: () => closeServer(server) };
 }
 
@@ -58,6 +59,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: "this user may not listen on that port; choose one from 1024",
   EADDRNOTAVAIL: "the address is not one of this machine",
   ENOTFOUND: "there is no such host",
+  ENOTSUP: "this system has no ports that several processes share; run one process",
 };
 
 function explain(error: Error, { host, port }: { host: string; port: number }): Error {
