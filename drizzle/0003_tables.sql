@@ -104,6 +104,7 @@ ALTER TABLE "inturn"."operations" ADD COLUMN "operation_id" bigint DEFAULT nulli
 ALTER TABLE "inturn"."sources" ADD COLUMN "scheme" text DEFAULT 'standard' NOT NULL;--> statement-breakpoint
 ALTER TABLE "inturn"."sources" ADD COLUMN "id_pointer" text;--> statement-breakpoint
 ALTER TABLE "inturn"."sources" ADD COLUMN "type_pointer" text;--> statement-breakpoint
+ALTER TABLE "inturn"."workers" ADD COLUMN "in_hand" integer;--> statement-breakpoint
 ALTER TABLE "inturn"."workers" ADD COLUMN "pauses_version" bigint;--> statement-breakpoint
 ALTER TABLE "inturn"."bulk_operation_items" ADD CONSTRAINT "bulk_operation_items_operation" FOREIGN KEY ("operation_id") REFERENCES "inturn"."bulk_operations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "bulk_operation_items_open" ON "inturn"."bulk_operation_items" USING btree ("operation_id","account_id","seq") WHERE outcome is null;--> statement-breakpoint

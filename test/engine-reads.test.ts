@@ -114,6 +114,7 @@ test(
       lifeKey: null,
       graphilePool: null,
       pausesVersion: null,
+      inHand: 0,
     };
     const named = (state: keyof typeof ACCOUNTS, offset = 0) =>
       Array.from({ length: BATCH }, (_, i) => `${state}-${offset + i + 1}`);

@@ -27,6 +27,7 @@ test(
       worker: { id, host: "here", pid: process.pid, concurrency: 1 },
       pauses: new PauseWatch(database),
       leaseMs: 60_000,
+      inHand: () => 0,
       log: createLog({ name: "life", level: "silent" }),
       onNews: () => undefined,
       onLost: () => undefined,

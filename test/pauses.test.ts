@@ -101,7 +101,15 @@ test(
   "the answer waits for workers that may still start something, and for events in hand; it names who has not answered",
   withDatabase(async (db) => {
     const system = await createSystem(db);
-    const identity = { id: system.id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null };
+    const identity = {
+      id: system.id,
+      host: "test",
+      pid: 1,
+      concurrency: 10,
+      lifeKey: null,
+      graphilePool: null,
+      inHand: 0,
+    };
     const renew = async (pausesVersion: number | null) =>
       await renewWorkerLease(db.database, { ...identity, pausesVersion }, 60_000);
     const { version } = await insertPause(db.database, { ...everything, who });

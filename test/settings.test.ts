@@ -9,6 +9,7 @@ test("without any variable the defaults hold", () => {
     dataFolder: ".inturn",
     host: "127.0.0.1",
     port: 8000,
+    apiProcesses: 1,
     metricsPort: undefined,
     basePath: "",
     apiKeys: undefined,

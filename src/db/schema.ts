@@ -149,6 +149,8 @@ export const workers = inturn.table(
     lifeKey: bigint("life_key", { mode: "number" }),
     // The pool id under which graphile-worker locks the jobs of this process.
     graphilePool: text("graphile_pool"),
+    // Accounts that it has in hand; null for one that takes none, or of a version that does not say.
+    inHand: integer("in_hand"),
     // Which list of pauses it goes by; null for a version that knows none.
     pausesVersion: bigint("pauses_version", { mode: "number" }),
   },

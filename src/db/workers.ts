@@ -17,6 +17,8 @@ export interface WorkerTies {
   readonly graphilePool: string | null;
   /** Which list of pauses it goes by; null before it has read one. */
   readonly pausesVersion: number | null;
+  /** Accounts in hand; null when it takes no more. */
+  readonly inHand: number | null;
 }
 
 /** What a renewal tells of the others: hints that there is something to do, so that nobody asks in vain many times a second. */
@@ -25,6 +27,8 @@ export interface News {
   readonly othersSeemGone: boolean;
   /** Whether a target is not closed, or suspected. */
   readonly targetsNeedCare: boolean;
+  /** Accounts of the worker that has the fewest, of the others that take some; null when there is none. */
+  readonly leastInHand: number | null;
 }
 
 /** What a renewal was answered. */
@@ -47,10 +51,10 @@ export async function renewWorkerLease(
   const { rows } = await database.query<Renewed>({
     name: "inturn_renew_worker_lease",
     text: `
-      insert into inturn.workers as w (id, host, pid, concurrency, life_key, graphile_pool, pauses_version, lease_expires_at)
-      values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 millisecond')
+      insert into inturn.workers as w (id, host, pid, concurrency, life_key, graphile_pool, pauses_version, in_hand, lease_expires_at)
+      values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9 * interval '1 millisecond')
       on conflict (id) do update set life_key = excluded.life_key, graphile_pool = excluded.graphile_pool,
-        pauses_version = excluded.pauses_version, lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
+        pauses_version = excluded.pauses_version, in_hand = excluded.in_hand, lease_expires_at = excluded.lease_expires_at, renewed_at = clock_timestamp()
       returning xmax = 0 as entered, coalesce((select l.version from inturn.pause_list as l), 0)::integer as "pausesVersion",
         exists (
           select from inturn.workers as o
@@ -58,7 +62,11 @@ export async function renewWorkerLease(
         ) as "othersSeemGone",
         exists (
           select from inturn.targets as t where t.state <> 'closed' or t.suspected_at > clock_timestamp() - interval '10 seconds'
-        ) as "targetsNeedCare"`,
+        ) as "targetsNeedCare",
+        (
+          select min(o.in_hand) from inturn.workers as o
+          where o.id <> $1 and o.renewed_at > clock_timestamp() - ${LEASE_TIMES.lifelessMs} * interval '1 millisecond'
+        ) as "leastInHand"`,
     values: [
       worker.id,
       worker.host,
@@ -67,11 +75,14 @@ export async function renewWorkerLease(
       worker.lifeKey,
       worker.graphilePool,
       worker.pausesVersion,
+      worker.inHand,
       leaseMs,
     ],
     query_timeout: LEASE_TIMES.silentMs,
   } as pg.QueryConfig);
-  return rows[0] ?? { entered: true, pausesVersion: 0, othersSeemGone: false, targetsNeedCare: false };
+  return (
+    rows[0] ?? { entered: true, pausesVersion: 0, othersSeemGone: false, targetsNeedCare: false, leastInHand: null }
+  );
 }
 
 /** Takes the worker off the list. Accounts it still runs are taken over at the next reconciliation. */

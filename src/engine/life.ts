@@ -20,6 +20,8 @@ export interface LifeOptions {
   /** Reads the list of pauses when a renewal tells of a new one. */
   readonly pauses: Pick<PauseWatch, "version" | "read">;
   readonly leaseMs: number;
+  /** Accounts in hand; null when the worker takes no more. */
+  readonly inHand: () => number | null;
   readonly log: Log;
   /** Hears what each renewal tells of the others. */
   readonly onNews: (news: News) => void;
@@ -132,9 +134,14 @@ export class Life {
 
   /** The lease is good again only when the worker goes by the list of pauses as it was after `connection` was asked. */
   async #renewOver(connection: Queryable): Promise<Renewed> {
-    const { worker, leaseMs, pauses } = this.#options;
+    const { worker, leaseMs, pauses, inHand } = this.#options;
     const renew = async () => {
-      const ties = { lifeKey: this.#lifeKey, graphilePool: this.graphilePool, pausesVersion: pauses.version };
+      const ties = {
+        lifeKey: this.#lifeKey,
+        graphilePool: this.graphilePool,
+        pausesVersion: pauses.version,
+        inHand: inHand(),
+      };
       return await renewWorkerLease(connection, { ...worker, ...ties }, leaseMs);
     };
     const renewed = await renew();

@@ -72,9 +72,11 @@ export class Settling {
   /** Whether the next event may begin before everything that is done is settled. */
   mayGoAhead(rule: RetryRule): boolean {
     if (this.#unsettled === 0) return true;
+    const { balance } = this.#options;
+    if (this.#isOver() || balance?.isUneven === true) return false;
     const isRoom = this.#unsettled < Math.min(this.#unsettledMax, rule.unsettledMax);
     // What was tried before may be what ends workers: then every event of the turn is settled before the next one.
-    return isRoom && this.#failure === undefined && this.#lease.claimed.attempt === 1 && !this.#yields();
+    return isRoom && this.#failure === undefined && this.#lease.claimed.attempt === 1;
   }
 
   /** Takes note that the handler is called now. What is done goes on its way to be settled. */
@@ -183,8 +185,10 @@ export class Settling {
     { error, more, keepsLease }: { error: string | null; more: number; keepsLease: boolean },
   ): Settlement {
     const { accountId, epoch } = this.#lease.claimed;
+    const { balance } = this.#options;
     const { seq } = calls.at(-1) ?? calls[0];
-    return { accountId, epoch, seq, calls, outcome, error, yields: !this.#goesOn && this.#yields(more), keepsLease };
+    const yields = !this.#goesOn && (this.#isOver(more) || balance?.takesOne() === true);
+    return { accountId, epoch, seq, calls, outcome, error, yields, keepsLease };
   }
 
   #note(done: readonly Done[], { outcome }: Settlement, settled: Settled | undefined): Next {
@@ -218,8 +222,8 @@ export class Settling {
     this.#head.settled();
   }
 
-  /** Whether the turn ends with the events that are done, and so many more, although others may be pending. */
-  #yields(more = 0): boolean {
+  /** Whether the turn has had its share with the events that are done, and so many more. */
+  #isOver(more = 0): boolean {
     return shouldYield({
       events: this.#settledEvents + this.#unsettled + more,
       elapsedMs: performance.now() - this.#beganMs,

@@ -1,6 +1,7 @@
 import type { RetryRule } from "../domain/failure.ts";
 import type { Log } from "../log/log.ts";
 import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
+import type { Balance } from "./balance.ts";
 import type { Handler } from "./handler.ts";
 import type { BatchOptions } from "./handler-batch.ts";
 import type { Ledger } from "./ledger.ts";
@@ -23,6 +24,8 @@ export interface TurnOptions {
   readonly metrics?: WorkerMetrics;
   /** Whether accounts wait for a slot of this worker. */
   readonly isCrowded: () => boolean;
+  /** Whether this worker gives accounts to others. */
+  readonly balance?: Balance;
   /** Resolves when the worker's lease is known to be good; undefined when it is. No handler starts before. */
   readonly confirmed: () => Promise<void> | undefined;
   /** Aborts when the worker begins to stop: turns end after the event that is being handled. */

@@ -14,7 +14,7 @@ type Counted = MetricObject[];
 export interface PortShare {
   readonly formSecret: string;
   /** Gives what the metrics of all are read with. */
-  metrics(own: Registry): () => Promise<string>;
+  readonly metrics: (own: Registry) => () => Promise<string>;
 }
 
 /** What is said over the channel between an API process and its keeper. */

@@ -10,6 +10,7 @@ import { carryOnOperation } from "../db/bulk-operations.ts";
 import type { Database } from "../db/pool.ts";
 import { reconcileOnce } from "../db/reconcile.ts";
 import { type News, removeWorker, type WorkerIdentity } from "../db/workers.ts";
+import { Balance } from "../engine/balance.ts";
 import { createLedger, type Ledger } from "../engine/ledger.ts";
 import { Life } from "../engine/life.ts";
 import { PauseWatch } from "../engine/pause-watch.ts";
@@ -45,6 +46,7 @@ export class Worker {
   readonly #life: Life;
   readonly #targets: TargetWatch;
   readonly #pauses: PauseWatch;
+  readonly #balance = new Balance();
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #stopping = createStop();
   readonly #abandoned = createStop();
@@ -75,8 +77,10 @@ export class Worker {
     const onNews = (news: News) => {
       this.recovery.heard(news);
       this.#targets.heard(news);
+      this.#balance.heard(this.#inHand.size, news.leastInHand);
     };
-    const mine = { worker: this.#identity, pauses: this.#pauses };
+    const inHand = () => (this.isStopping ? null : this.#inHand.size);
+    const mine = { worker: this.#identity, pauses: this.#pauses, inHand };
     this.#life = new Life({ url, database, ...mine, leaseMs, log, onNews, onLost });
     this.recovery = new Recovery({
       database,
@@ -231,6 +235,7 @@ export class Worker {
         batch,
         ruleOf,
         isCrowded: () => this.#inHand.size >= concurrency,
+        balance: this.#balance,
         confirmed: () => this.#life.confirmed(),
         stopping: this.#stopping.signal,
         interrupted: this.#interrupted.signal,

@@ -49,7 +49,16 @@ export async function createTestWorker(
   onSettled: (accountId: string, seq: number) => void = () => undefined,
 ) {
   const id = randomUUID();
-  const identity = { id, host: "test", pid: 1, concurrency: 10, lifeKey: null, graphilePool: null, pausesVersion: 0 };
+  const identity = {
+    id,
+    host: "test",
+    pid: 1,
+    concurrency: 10,
+    lifeKey: null,
+    graphilePool: null,
+    pausesVersion: 0,
+    inHand: 0,
+  };
   // A test on a busy machine may take minutes.
   const renew = () => renewWorkerLease(db.database, identity, 600_000);
   await renew();
