@@ -22,7 +22,8 @@ export async function startCountingServer(): Promise<CountingServer> {
   const server = await FaultServer.create({
     settings: "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = 'all'",
   });
-  return { url: server.adminUrl("postgres"), stop: () => server.remove() };
+  await server.createDatabase("inturn");
+  return { url: server.adminUrl("inturn"), stop: () => server.remove() };
 }
 
 /** Begins to count anew. */
