@@ -60,7 +60,7 @@ async function measureRequests(locked: number): Promise<void> {
     name: "bench",
     connectionsMax: 8,
     statementMsMax: 10_000,
-    lockMsMax: LOCK_MS_MAX,
+    lockMsMax: LOCK_MS_MAX.append,
     onError: () => undefined,
   });
   const looks = countLooks(pool);

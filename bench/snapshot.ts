@@ -1,12 +1,14 @@
 /**
  * `npm run bench:snapshot`: what PostgreSQL's processes take of the CPU for each thousand events while somebody keeps an old
- * snapshot open: a transaction that reads, or one that was forgotten. Linux only: the times come from /proc.
+ * snapshot open: a transaction that reads, or one that was forgotten. With `--statements` also which statements take it. Linux only: the
+ * times come from /proc.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
 import { startFleet } from "../src/service/fleet.ts";
 import { readCpuSeconds } from "./cpu.ts";
+import { printStatements, resetStatements, startCountingServer } from "./statements.ts";
 import { openScratch, print, sendSteadily, settingsFor } from "./support.ts";
 
 const LOAD = { accounts: 1_000, perSecond: 500 };
@@ -15,10 +17,15 @@ const LOAD = { accounts: 1_000, perSecond: 500 };
 const WINDOW_SECONDS = 10;
 
 const { values: flags } = parseArgs({
-  options: { seconds: { type: "string", default: "40,120,600" }, workers: { type: "string", default: "2" } },
+  options: {
+    seconds: { type: "string", default: "40,120,600" },
+    workers: { type: "string", default: "2" },
+    statements: { type: "boolean", default: false },
+  },
 });
 
-const scratch = await openScratch();
+const counting = flags.statements ? await startCountingServer() : undefined;
+const scratch = await openScratch({ serverUrl: counting?.url });
 try {
   await scratch.recreate();
   const client = await scratch.connect();
@@ -50,14 +57,17 @@ try {
   }
 } finally {
   await scratch.release();
+  await counting?.stop();
 }
 
 /** The CPU time for a thousand events, in seconds. */
 async function measure(client: pg.Client, when: string, before?: number): Promise<number> {
   const first = await read(client);
+  if (counting !== undefined) await resetStatements(client);
   await sleep(WINDOW_SECONDS * 1_000);
   const last = await read(client);
   const events = last.settled - first.settled;
+  if (counting !== undefined) await printStatements(client, when, events);
   const seconds = ((last.cpuSeconds - first.cpuSeconds) / events) * 1_000;
   const ratio = before === undefined ? "" : `, ${(seconds / before).toFixed(2)} times`;
   const rate = `${Math.round(events / WINDOW_SECONDS)} events/s, ${last.pending} wait`;

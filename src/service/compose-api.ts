@@ -63,7 +63,7 @@ export function openApiPools({ databaseUrl: url, log }: ApiOptions): ApiPools {
       lockMsMax,
       onError: (error) => log.warn({ err: error }, "a database connection broke"),
     });
-  const ingest = open(INGEST_CONNECTIONS_MAX, LOCK_MS_MAX);
+  const ingest = open(INGEST_CONNECTIONS_MAX, LOCK_MS_MAX.append);
   const database = open(READ_CONNECTIONS_MAX, VERB_LOCK_MS_MAX);
   return { ingest, database, end: async () => void (await Promise.all([ingest.end(), database.end()])) };
 }

@@ -21,7 +21,7 @@ const TRANSACTIONS_MAX = 20;
 /** Opens both pools. */
 export function openWorkerPools(url: DatabaseAddress, log: Log): { database: Database; transactionPool: Database } {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
-  const limits = { statementMsMax: LEASE_TIMES.statementMs, lockMsMax: LOCK_MS_MAX };
+  const limits = { statementMsMax: LEASE_TIMES.statementMs, lockMsMax: LOCK_MS_MAX.turn };
   const pool = { url, name: "inturn worker", connectionsMax: CONNECTIONS_MAX, keyedPlans: true, onError };
   return {
     database: openDatabase({ ...pool, ...limits }),
