@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { test } from "node:test";
 import pg from "pg";
 import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
+import { readReadiness } from "../src/db/progress.ts";
 import { withDatabase } from "./support/database.ts";
 import { runProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
@@ -37,6 +38,18 @@ test(
     },
     { empty: true },
   ),
+);
+
+test(
+  "a database that lacks what the newest migration adds is refused by whoever would work with it",
+  withDatabase(async (db) => {
+    const files = (await readdir("drizzle")).filter((name) => name.endsWith("_tables.sql")).toSorted();
+    const newest = await readFile(`drizzle/${files.at(-1)}`, "utf8");
+    const added = Array.from(newest.matchAll(/ALTER TABLE ("\w+"\."\w+") ADD COLUMN ("\w+")/g));
+    assert.ok(added.length > 0);
+    for (const [, table, column] of added) await db.query(`alter table ${table} drop column ${column} cascade`);
+    assert.equal((await readReadiness(db.database)).isMigrated, false);
+  }),
 );
 
 test(

@@ -51,6 +51,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./migrate.ts")).createMigrateCommand(),
   },
   {
+    name: "doctor",
+    description: "look for what is wrong with the database, and say what to do; exit 1 if there is a problem",
+    load: async () => (await import("./doctor.ts")).createDoctorCommand(),
+  },
+  {
     name: "load",
     description: "send events of random accounts to a running API; each carries its number within its account",
     load: async () => (await import("./load.ts")).createLoadCommand(),

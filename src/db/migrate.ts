@@ -57,6 +57,13 @@ async function migrateGraphileWorker(url: DatabaseAddress): Promise<void> {
   }
 }
 
+/** When the newest migration of this version was made, in ms since 1970. */
+export function newestMigrationMs(): number {
+  return Math.max(
+    ...readMigrationFiles({ migrationsFolder: MIGRATIONS_FOLDER }).map(({ folderMillis }) => folderMillis),
+  );
+}
+
 /** Whether the tables of this version are there. */
 export async function isMigrated(url: DatabaseAddress): Promise<boolean> {
   return await withClient(url, { application_name: "inturn", connectionTimeoutMillis: 5_000 }, async (client) => {

@@ -70,3 +70,8 @@ export function isNotMigrated(error: unknown): boolean {
 export function isBadData(error: unknown): boolean {
   return /^(22|23|54)/.test(codeOf(error) ?? "");
 }
+
+/** Whether the role may not do this (42501). */
+export function isForbidden(error: unknown): boolean {
+  return codeOf(error) === "42501";
+}

@@ -22,6 +22,9 @@ const INGEST_CONNECTIONS_MAX = 4;
 /** For reading, and for the operator's verbs. However slow they are, senders of events never wait for them. */
 const READ_CONNECTIONS_MAX = 6;
 
+/** Of one API process. */
+export const API_CONNECTIONS_MAX: number = INGEST_CONNECTIONS_MAX + READ_CONNECTIONS_MAX;
+
 /** A verb waits this long for its account's row. Nothing else waits for it. */
 const VERB_LOCK_MS_MAX = 1_000;
 

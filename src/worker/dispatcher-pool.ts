@@ -2,7 +2,7 @@ import type pg from "pg";
 import { type Database, destroyDatabase, openDatabase } from "../db/pool.ts";
 import type { DatabaseAddress } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
-import { DISPATCHER_CONNECTIONS_MAX } from "./preset.ts";
+import { DISPATCHER_CONNECTIONS_MAX } from "./pools.ts";
 
 /** The connections of one runner of graphile-worker. */
 export interface DispatcherPool {

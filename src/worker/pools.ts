@@ -18,6 +18,12 @@ const CONNECTIONS_MAX = 9;
  */
 const TRANSACTIONS_MAX = 20;
 
+/** Of graphile-worker: one listens, one fetches, the others complete jobs. */
+export const DISPATCHER_CONNECTIONS_MAX = 6;
+
+/** Of one worker at most: both pools, graphile-worker's, and its sign of life. */
+export const WORKER_CONNECTIONS_MAX: number = CONNECTIONS_MAX + TRANSACTIONS_MAX + DISPATCHER_CONNECTIONS_MAX + 1;
+
 /** Opens both pools. */
 export function openWorkerPools(url: DatabaseAddress, log: Log): { database: Database; transactionPool: Database } {
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");

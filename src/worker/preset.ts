@@ -7,6 +7,7 @@ import { Logger, type Task, WorkerPreset } from "graphile-worker";
 import type pg from "pg";
 import { type DatabaseAddress, withSessionSettings } from "../db/session-settings.ts";
 import type { Log } from "../log/log.ts";
+import { DISPATCHER_CONNECTIONS_MAX } from "./pools.ts";
 import createOperateTask from "./tasks/inturn_operate.ts";
 import createTurnTask from "./tasks/inturn_turn.ts";
 import type { Worker } from "./worker.ts";
@@ -25,9 +26,6 @@ const FETCH_JOBS_MAX = 250;
 
 /** A fetched wake-up that finds no free slot goes back for other workers after this long. */
 const FETCHED_MS_MAX = 1_000;
-
-/** One listens, one fetches, the others complete jobs. */
-export const DISPATCHER_CONNECTIONS_MAX = 6;
 
 /** What graphile-worker needs to run a worker. */
 export interface PresetOptions {

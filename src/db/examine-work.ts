@@ -1,0 +1,94 @@
+/** What `doctor` looks at in our own tables: whether they may be used, and whether the work goes on. */
+import { formatDuration } from "../domain/duration.ts";
+import { LEASE_TIMES } from "../domain/lease-times.ts";
+import { type Check, ok, readRow } from "./examine-check.ts";
+
+/** More are not named. */
+const NAMED_MAX = 5;
+
+/** Fewer old versions of rows are normal, whatever their share. */
+const DEAD_ROWS_MIN = 100_000;
+
+const PRIVILEGES: Check = {
+  check: "privileges",
+  look: async (client) => {
+    const { role, lacks } = await readRow<{ role: string; lacks: string[] }>(
+      client,
+      `select current_user as role, array(
+         select format('usage of schema %I', n.nspname) from pg_namespace as n
+         where n.nspname in ('inturn', 'graphile_worker') and not has_schema_privilege(n.oid, 'usage')
+         union all
+         select format('%s on %I.%I', p, n.nspname, c.relname)
+         from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+           cross join unnest(array['select', 'insert', 'update', 'delete']) as p
+         where n.nspname = 'inturn' and c.relkind = 'r' and c.relname <> 'migrations' and not has_table_privilege(c.oid, p)
+         union all
+         select format('execute on %s', f.oid::regprocedure) from pg_proc as f
+         where f.pronamespace = to_regnamespace('inturn') and not has_function_privilege(f.oid, 'execute')
+       ) as lacks`,
+    );
+    if (lacks.length === 0) return ok(`${role} may do everything that a worker, an API and an operator do`);
+    const more = lacks.length > NAMED_MAX ? `, and ${lacks.length - NAMED_MAX} more` : "";
+    const found = `${role} lacks ${lacks.slice(0, NAMED_MAX).join(", ")}${more}`;
+    const advice =
+      "Grant them to the role of workers and API, or let it be a member of the owner. Who only appends needs none.";
+    return { level: "problem", found, advice };
+  },
+};
+
+const DEAD_ROWS: Check = {
+  check: "dead-rows",
+  look: async (client) => {
+    const { tables } = await readRow<{ tables: string[] | null }>(
+      client,
+      `select array_agg(format('%I.%I (%s)', t.schemaname, t.relname, t.n_dead_tup) order by t.n_dead_tup desc) as tables
+       from pg_stat_all_tables as t
+       where t.schemaname in ('inturn', 'graphile_worker') and t.n_dead_tup > $1 and t.n_dead_tup > t.n_live_tup`,
+      [DEAD_ROWS_MIN],
+    );
+    if (tables === null) return ok("no table holds more old versions of rows than rows");
+    const found = `more old versions of rows than rows: ${tables.join(", ")}`;
+    const advice = "Look for an old snapshot first; else let autovacuum run more often, or `vacuum` the tables now.";
+    return { level: "warning", found, advice };
+  },
+};
+
+const STUCK_JOBS: Check = {
+  check: "stuck-jobs",
+  look: async (client) => {
+    const { jobs, seconds } = await readRow<{ jobs: number; seconds: number | null }>(
+      client,
+      `select count(*)::integer as jobs, extract(epoch from now() - min(j.locked_at))::double precision as seconds
+       from graphile_worker.jobs as j
+       where j.task_identifier in ('inturn_turn', 'inturn_operate') and j.locked_at < now() - interval '1 minute'
+         and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)`,
+    );
+    if (jobs === 0) return ok("no wake-up is locked by a process that is gone");
+    const found = `${jobs} wake-ups are locked by processes that are gone, for ${formatDuration(1_000 * (seconds ?? 0))} at most`;
+    return { level: "warning", found, advice: "A worker that runs frees them within a minute: start one." };
+  },
+};
+
+const WORKERS: Check = {
+  check: "workers",
+  look: async (client) => {
+    const { live, silent, due } = await readRow<{ live: number; silent: number; due: boolean }>(
+      client,
+      `select count(*) filter (where w.renewed_at > now() - $1 * interval '1 millisecond')::integer as live,
+         count(*) filter (where w.renewed_at <= now() - $1 * interval '1 millisecond')::integer as silent,
+         exists (select from inturn.accounts as a where a.state in ('scheduled', 'running')) as due
+       from inturn.workers as w`,
+      [LEASE_TIMES.vanishedMs],
+    );
+    const found = `${live} live, ${silent} silent`;
+    if (live > 0 || !due) return ok(found);
+    return {
+      level: "problem",
+      found: `${found}; accounts are due, and nobody handles them`,
+      advice: "Start a worker.",
+    };
+  },
+};
+
+/** In the order in which they are told. */
+export const WORK_CHECKS: readonly Check[] = [PRIVILEGES, DEAD_ROWS, STUCK_JOBS, WORKERS];

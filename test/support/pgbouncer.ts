@@ -1,0 +1,75 @@
+import { execFileSync, spawn } from "node:child_process";
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { findServerUser } from "../../src/embedded/postgres-binaries.ts";
+import { until } from "./until.ts";
+
+/** A pooler in front of a database. */
+export interface PgBouncer {
+  readonly url: string;
+  stop(): void;
+}
+
+/** Why tests with a pooler are left out; false where there is one. */
+export const WITHOUT_PGBOUNCER: string | false = (() => {
+  try {
+    execFileSync("pgbouncer", ["--version"], { stdio: "ignore" });
+    return false;
+  } catch {
+    return "pgbouncer is not installed";
+  }
+})();
+
+/** Starts PgBouncer in front of a database. @param more lines of its configuration */
+export async function startPgBouncer(databaseUrl: string, more: readonly string[]): Promise<PgBouncer> {
+  const { hostname, port: serverPort, username, password, pathname } = new URL(databaseUrl);
+  const user = await findServerUser();
+  const folder = mkdtempSync(join(tmpdir(), "inturn-pgbouncer-"));
+  const port = await findFreePort();
+  const file = join(folder, "pgbouncer.ini");
+  const server = `host=${hostname} port=${serverPort} user=${username} password='${decodeURIComponent(password)}'`;
+  writeFileSync(
+    file,
+    [
+      "[databases]",
+      `${pathname.slice(1)} = ${server}`,
+      "[pgbouncer]",
+      "listen_addr = 127.0.0.1",
+      `listen_port = ${port}`,
+      "unix_socket_dir =",
+      "auth_type = any",
+      ...more,
+    ].join("\n"),
+  );
+  for (const path of [folder, file]) if (user.uid !== undefined) chownSync(path, user.uid, user.gid ?? user.uid);
+  const child = spawn("pgbouncer", [file], { ...user, cwd: folder, stdio: "ignore" });
+  const url = `postgres://${username}@127.0.0.1:${port}${pathname}`;
+  await until("the pooler answers", async () => {
+    const client = new pg.Client(url);
+    client.on("error", () => undefined);
+    const isThere = await client.connect().then(
+      () => true,
+      () => false,
+    );
+    await client.end().catch(() => undefined);
+    return isThere;
+  });
+  return {
+    url,
+    stop: () => {
+      child.kill("SIGKILL");
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function findFreePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
