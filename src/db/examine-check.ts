@@ -2,7 +2,7 @@
 import type pg from "pg";
 
 /** `problem`: events are lost, or nothing works. `warning`: it works, and will not for long, or not well. */
-export type Level = "ok" | "warning" | "problem";
+type Level = "ok" | "warning" | "problem";
 
 /** What was found of one thing. */
 export interface Finding {
