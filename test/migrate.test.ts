@@ -53,6 +53,23 @@ test(
 );
 
 test(
+  "migrate --check says whether a database has to be migrated, and changes nothing",
+  withDatabase(
+    async (db) => {
+      const check = async (...flags: string[]) => {
+        const { code, stdout } = await runProcess(["migrate", "--check", ...flags], { DATABASE_URL: db.url });
+        return [code, stdout];
+      };
+      assert.deepEqual(await check("--json"), [1, '{"migrated":false}\n']);
+      assert.deepEqual(await db.query("select to_regnamespace('inturn') as schema"), [{ schema: null }]);
+      await migrateDatabase(db.url);
+      assert.deepEqual(await check(), [0, "The database is up to date.\n"]);
+    },
+    { empty: true },
+  ),
+);
+
+test(
   "a migration that fails says what PostgreSQL said, and exits 1",
   withDatabase(
     async (db) => {
