@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Command } from "commander";
+import { Command, type Option } from "commander";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { startApi } from "../service/api.ts";
@@ -22,50 +22,52 @@ interface ServeFlags {
   readonly number?: number;
 }
 
+/** Which process of several on one port this is. For them only. */
+function createNumberOption(): Option {
+  return wholeNumberOption("--number <number>", "", { least: 1, most: 64 }).hideHelp();
+}
+
 /** `serve`: the HTTP API. */
 export function createServeCommand(): Command {
-  return (
-    new Command("serve")
-      .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
-      .addOption(
-        wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
-      )
-      .addOption(
-        wholeNumberOption("--processes <number>", "processes that share the port (INTURN_API_PROCESSES, 1)", {
-          least: 1,
-          most: 64,
-        }),
-      )
-      // For the processes that share it.
-      .addOption(wholeNumberOption("--number <number>", "", { least: 1, most: 64 }).hideHelp())
-      .action(async ({ processes: apiProcesses, number, ...flags }: ServeFlags) => {
-        const settings = readSettings(process.env, { ...flags, apiProcesses });
-        const stop = listenForStop();
-        const log = createLog({ level: settings.logLevel, name: "serve" });
-        // It listens also while its database is away: then it answers 503, and tries again. One that answers is checked first.
-        const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
-        database.catch(() => undefined);
+  return new Command("serve")
+    .option("--host <address>", "the address to listen on (HOST, 127.0.0.1)")
+    .addOption(
+      wholeNumberOption("--port <number>", "the port, 0 for a free one (PORT, 8000)", { least: 0, most: 65_535 }),
+    )
+    .addOption(
+      wholeNumberOption("--processes <number>", "processes that share the port (INTURN_API_PROCESSES, 1)", {
+        least: 1,
+        most: 64,
+      }),
+    )
+    .addOption(createNumberOption())
+    .action(async ({ processes: apiProcesses, number, ...flags }: ServeFlags) => {
+      const settings = readSettings(process.env, { ...flags, apiProcesses });
+      const stop = listenForStop();
+      const log = createLog({ level: settings.logLevel, name: "serve" });
+      // It listens also while its database is away: then it answers 503, and tries again. One that answers is checked first.
+      const database = useDatabase({ settings, migrate: false, say, whenAway: stop });
+      database.catch(() => undefined);
+      try {
+        await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
+        const databaseUrl = settings.databaseUrl ?? (await database).url;
+        const isKeeper = number === undefined && settings.apiProcesses > 1;
+        const api = isKeeper
+          ? await startApiProcesses({ settings, databaseUrl, log, say })
+          : await startApi({ settings, databaseUrl, log }, number === undefined ? undefined : await joinPort(number));
         try {
-          await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
-          const databaseUrl = settings.databaseUrl ?? (await database).url;
-          const isKeeper = number === undefined && settings.apiProcesses > 1;
-          const api = isKeeper
-            ? await startApiProcesses({ settings, databaseUrl, log, say })
-            : await startApi({ settings, databaseUrl, log }, number === undefined ? undefined : await joinPort(number));
-          try {
-            process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
-            await unlessStopped(stop, database);
-            await untilAborted(stop);
-          } finally {
-            await api.close();
-          }
+          process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
+          await unlessStopped(stop, database);
+          await untilAborted(stop);
         } finally {
-          await database.then(
-            (ready) => ready.release(),
-            () => undefined,
-          );
-          await flushSpans();
+          await api.close();
         }
-      })
-  );
+      } finally {
+        await database.then(
+          (ready) => ready.release(),
+          () => undefined,
+        );
+        await flushSpans();
+      }
+    });
 }

@@ -117,7 +117,7 @@ const OLD_SNAPSHOT: Check = {
        from (
          select format('session %s of %s, %s', pid, usename, coalesce(nullif(application_name, ''), 'without a name')) as who, xact_start as since
          from pg_stat_activity
-         where datname = current_database() and coalesce(backend_xmin, backend_xid) is not null and pid <> pg_backend_pid()
+         where datname = current_database() and backend_type = 'client backend' and coalesce(backend_xmin, backend_xid) is not null and pid <> pg_backend_pid()
          union all
          select format('prepared transaction %s of %s', gid, owner), prepared from pg_prepared_xacts where database = current_database()
        ) as s`,
@@ -135,7 +135,8 @@ const AUTOVACUUM: Check = {
       client,
       `select current_setting('autovacuum') = 'off' or current_setting('track_counts') = 'off' as off,
          (select array_agg(format('%I.%I', n.nspname, c.relname) order by 1) from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-          where n.nspname in ('inturn', 'graphile_worker') and 'autovacuum_enabled=false' = any (c.reloptions)) as tables`,
+          where n.nspname in ('inturn', 'graphile_worker') 
+            and exists (select from unnest(c.reloptions) as o where o ~* '^autovacuum_enabled=(false|off|no|0)$')) as tables`,
     );
     if (!off && tables === null) return ok("it is on");
     const found = off ? "it is off" : `it is off for ${tables?.join(", ")}`;
