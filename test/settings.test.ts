@@ -59,6 +59,16 @@ test("all faults are told together, a misspelled variable among them", () => {
   );
 });
 
+test("an address of several hosts is refused, with what to use instead; commas elsewhere are not", () => {
+  const several = ["//a:1,b:2/db?target_session_attrs=read-write", "//u:p@a,b/db", "//u@/db?host=a,b", "//u:x@y@a,b"];
+  for (const rest of several) {
+    const read = () => readSettings({ DATABASE_URL: `postgres:${rest}` });
+    assert.throws(read, /DATABASE_URL: names several hosts; name one that leads to the primary: HAProxy/);
+  }
+  for (const rest of ["//u:p,q@a/db", "//u@a/db,1", "//u:p/,@a/db", "//u@a/db?options=-c%20search_path=a,b"])
+    assert.equal(readSettings({ DATABASE_URL: `postgres:${rest}` }).databaseUrl, `postgres:${rest}`);
+});
+
 test("a child process reads back exactly the settings of its parent", () => {
   const settings = readSettings({ DATABASE_URL: "postgres://localhost/x", INTURN_CONCURRENCY: "7", PATH: "/bin" });
   const environment = toEnvironment(settings, { PATH: "/bin", PORT: "1" });

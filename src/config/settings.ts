@@ -9,6 +9,13 @@ import { PUSH_SETTINGS } from "./push-settings.ts";
 import { RETRY_SETTINGS } from "./retry-settings.ts";
 import { wholeNumber } from "./whole-number.ts";
 
+/** `pg` takes a list of hosts for one name, or for no address at all. */
+function hasSeveralHosts(url: string): boolean {
+  const [address = "", query = ""] = url.slice(url.indexOf("://") + 3).split("?", 2);
+  const [hosts = ""] = address.slice(address.lastIndexOf("@") + 1).split("/", 1);
+  return hosts.includes(",") || new URLSearchParams(query).get("host")?.includes(",") === true;
+}
+
 /**
  * Name, meaning and limits of every setting. Units stand last in the name.
  *
@@ -20,6 +27,10 @@ const SETTINGS = {
     schema: z
       .string()
       .regex(/^postgres(ql)?:\/\//, "must start with postgres:// or postgresql://")
+      .refine(
+        (url) => !hasSeveralHosts(url),
+        "names several hosts; name one that leads to the primary: HAProxy in front of Patroni, or the endpoint of a managed service",
+      )
       .optional(),
     description: "the PostgreSQL to use (15 to 18); without it a server of our own runs in the data folder",
   },
