@@ -10,6 +10,7 @@ import pg from "pg";
 import { codeOf, isLocked, isOutOfResources, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
+import { isRefusedByPooler, MARK, poolerError, requireMark } from "./pooler.ts";
 import { readReadiness } from "./progress.ts";
 import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
 
@@ -78,10 +79,11 @@ async function withClient<Result>(
   options: pg.ClientConfig,
   work: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new pg.Client({ ...withSessionSettings(url), ...options });
+  const client = new pg.Client({ ...withSessionSettings(url, MARK), ...options });
   client.on("error", () => undefined);
   try {
     await client.connect();
+    await requireMark(client);
     return await work(client);
   } catch (error) {
     throw explain(error, url);
@@ -159,6 +161,7 @@ async function readVersion(client: pg.Client, url: DatabaseAddress): Promise<str
 function explain(error: unknown, url: DatabaseAddress): InturnError {
   if (error instanceof InturnError) return error;
   const said = error instanceof Error ? sayError(error) : String(error);
+  if (isRefusedByPooler(error)) return poolerError(said);
   if (isUnavailable(error) && !isLocked(error)) {
     return new InturnError("database_unavailable", `${sayState(error, addressOf(url))}: ${said}`, { cause: error });
   }

@@ -95,6 +95,10 @@ export const ERRORS = {
   },
   database_not_empty: { status: null, says: "The demo wants a database without other events." },
   database_too_new: { status: null, says: "The database was migrated by a newer version: upgrade this one." },
+  pooler_in_between: {
+    status: null,
+    says: "A pooler in front of the database refuses or throws away our sessions' settings: connect to PostgreSQL itself.",
+  },
   demo_running: { status: null, says: "Another demo runs in this database: wait for its end." },
   migration_failed: { status: null, says: "The database could not be migrated; nothing of the migration was kept." },
   embedded_postgres_failed: { status: null, says: "The embedded PostgreSQL could not be started." },

@@ -6,6 +6,7 @@ import pg from "pg";
 import { examineDatabase } from "../db/examine.ts";
 import { type Finding, type Needs, readRow } from "../db/examine-check.ts";
 import { addressOf } from "../db/migrate.ts";
+import { HAS_MARK, isRefusedByPooler, MARK } from "../db/pooler.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
 import { codeOf } from "../errors/database.ts";
 import { textOf } from "../errors/text.ts";
@@ -15,14 +16,8 @@ import { API_CONNECTIONS_MAX } from "./compose-api.ts";
 /** How long a connection, and each query, may take. */
 const ANSWER_MS_MAX = 5_000;
 
-/** A pooler refuses what it does not know of what a session begins with: 08P01, and its own words. */
-const REFUSED_BY_POOLER = /unsupported startup parameter/i;
-
 const GO_DIRECT =
   "Connect to PostgreSQL itself: leases, notifications and prepared statements need sessions of their own, with our settings.";
-
-/** A setting that means nothing: whether the session has it shows whether those that mean something have arrived. */
-const MARK = "inturn.doctor";
 
 /**
  * Looks at everything that can go wrong with a database, and changes nothing.
@@ -57,7 +52,7 @@ export async function examine(
 
 function createClient(url: string): pg.Client {
   const client = new pg.Client({
-    ...withSessionSettings(url, { [MARK]: "on" }),
+    ...withSessionSettings(url, MARK),
     application_name: "inturn doctor",
     connectionTimeoutMillis: ANSWER_MS_MAX,
     query_timeout: ANSWER_MS_MAX,
@@ -68,7 +63,7 @@ function createClient(url: string): pg.Client {
 
 function explainConnection(error: unknown, url: string): Finding {
   const said = error instanceof Error ? error.message : textOf(error);
-  if (REFUSED_BY_POOLER.test(said))
+  if (isRefusedByPooler(error))
     return { check: "pooler", level: "problem", found: `a pooler stands in between: ${said}`, advice: GO_DIRECT };
   const found = `${addressOf(url)} cannot be used: ${said || codeOf(error)}`;
   const advice = "Check DATABASE_URL: host, port, database, user and password, TLS, and whether the server runs.";
@@ -119,7 +114,6 @@ interface Session {
 async function readSession(client: pg.Client): Promise<Session> {
   return await readRow<Session>(
     client,
-    `select pg_backend_pid() as pid, inet_client_port() as port, current_setting($1, true) is not distinct from 'on' as "hasSettings"`,
-    [MARK],
+    `select pg_backend_pid() as pid, inet_client_port() as port, ${HAS_MARK} as "hasSettings"`,
   );
 }
