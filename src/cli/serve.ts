@@ -51,10 +51,12 @@ export function createServeCommand(): Command {
       try {
         await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
         const databaseUrl = settings.databaseUrl ?? (await database).url;
+        // Who has no keeper to hear is alone.
+        const isShared = number !== undefined && process.send !== undefined;
         const isKeeper = number === undefined && settings.apiProcesses > 1;
         const api = isKeeper
           ? await startApiProcesses({ settings, databaseUrl, log, say })
-          : await startApi({ settings, databaseUrl, log }, number === undefined ? undefined : await joinPort(number));
+          : await startApi({ settings, databaseUrl, log }, isShared ? await joinPort(number) : undefined);
         try {
           process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
           await unlessStopped(stop, database);

@@ -71,22 +71,29 @@ const ENCODING: Check = {
 const CONNECTIONS: Check = {
   check: "connections",
   look: async (client, { workerConnections, apiConnections }) => {
-    const room = await readRow<{ most: number; others: number; ours: number; workers: number }>(
+    const { room, ours, workers } = await readRow<{ room: number; ours: number; workers: number }>(
       client,
-      `select least(
-           current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
-           nullif(d.datconnlimit, -1), nullif(r.rolconnlimit, -1)) as most,
-         count(s.pid) filter (where s.application_name not like 'inturn%')::integer as others,
-         count(s.pid) filter (where s.application_name like 'inturn%')::integer as ours,
-         count(distinct s.pid) filter (where s.application_name = 'inturn sign of life')::integer as workers
-       from pg_database as d cross join pg_roles as r left join pg_stat_activity as s on s.backend_type = 'client backend'
-       where d.datname = current_database() and r.rolname = current_user
-       group by d.datconnlimit, r.rolconnlimit`,
+      `with sessions as (
+         -- Of other roles' sessions a role may see little more than that they are there.
+         select s.datname = current_database() and coalesce(s.application_name like 'inturn%', false) as is_ours,
+           s.datname, s.usename, s.application_name
+         from pg_stat_activity as s
+         where s.datid is not null and coalesce(s.backend_type, 'client backend') = 'client backend'
+       )
+       select least(
+           current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+             - (select count(*) from sessions where not is_ours),
+           (select nullif(datconnlimit, -1) from pg_database where datname = current_database())
+             - (select count(*) from sessions where not is_ours and datname = current_database()),
+           (select nullif(rolconnlimit, -1) from pg_roles where rolname = current_user)
+             - (select count(*) from sessions where not is_ours and usename = current_user)
+         )::integer as room,
+         (select count(*) from sessions where is_ours)::integer as ours,
+         greatest(1, (select count(*) from sessions where is_ours and application_name = 'inturn sign of life'))::integer as workers`,
     );
-    // At least one of each: what is asked before anything runs.
-    const needed = Math.max(room.ours, Math.max(1, room.workers) * workerConnections + apiConnections);
-    const found = `${room.most} allowed, ${room.others} used by others; ${Math.max(1, room.workers)} worker(s) and an API take up to ${needed}`;
-    if (room.others + needed <= room.most) return ok(found);
+    const needed = Math.max(ours, workers * workerConnections + apiConnections);
+    const found = `room for ${room}; ${workers} worker(s) and an API take up to ${needed}`;
+    if (needed <= room) return ok(found);
     const advice = `Raise max_connections, or the limit of the role or the database: a worker takes up to ${workerConnections}, an API process ${apiConnections}.`;
     return { level: "warning", found, advice };
   },
