@@ -9,18 +9,8 @@ import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { startFleet } from "../src/service/fleet.ts";
 import { readCpuSeconds } from "./cpu.ts";
-import { printStatements, resetStatements, startCountingServer } from "./statements.ts";
-import {
-  ACCOUNTS,
-  appendBacklog,
-  median,
-  openScratch,
-  print,
-  SEED,
-  settingsFor,
-  untilSettled,
-  WAYS_TO_DRAIN,
-} from "./support.ts";
+import { openCounting, printStatements, resetStatements } from "./statements.ts";
+import { ACCOUNTS, appendBacklog, median, print, SEED, settingsFor, untilSettled, WAYS_TO_DRAIN } from "./support.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -63,8 +53,7 @@ interface Cost {
   readonly eventsPerSecond: number;
 }
 
-const counting = flags.statements ? await startCountingServer() : undefined;
-const scratch = await openScratch({ serverUrl: counting?.url });
+const scratch = await openCounting(flags.statements);
 try {
   const costs = new Map<string, Cost[]>(flags.only.split(",").map((name) => [name, []]));
   const rounds = Number(flags.iterations);
@@ -79,7 +68,6 @@ try {
   report(costs);
 } finally {
   await scratch.release();
-  await counting?.stop();
 }
 
 async function profile(

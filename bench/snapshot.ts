@@ -8,8 +8,8 @@ import { parseArgs } from "node:util";
 import type pg from "pg";
 import { startFleet } from "../src/service/fleet.ts";
 import { readCpuSeconds } from "./cpu.ts";
-import { printStatements, resetStatements, startCountingServer } from "./statements.ts";
-import { openScratch, print, sendSteadily, settingsFor } from "./support.ts";
+import { openCounting, printStatements, resetStatements } from "./statements.ts";
+import { print, sendSteadily, settingsFor } from "./support.ts";
 
 const LOAD = { accounts: 1_000, perSecond: 500 };
 
@@ -24,8 +24,7 @@ const { values: flags } = parseArgs({
   },
 });
 
-const counting = flags.statements ? await startCountingServer() : undefined;
-const scratch = await openScratch({ serverUrl: counting?.url });
+const scratch = await openCounting(flags.statements);
 try {
   await scratch.recreate();
   const client = await scratch.connect();
@@ -57,17 +56,16 @@ try {
   }
 } finally {
   await scratch.release();
-  await counting?.stop();
 }
 
 /** The CPU time for a thousand events, in seconds. */
 async function measure(client: pg.Client, when: string, before?: number): Promise<number> {
   const first = await read(client);
-  if (counting !== undefined) await resetStatements(client);
+  if (flags.statements) await resetStatements(client);
   await sleep(WINDOW_SECONDS * 1_000);
   const last = await read(client);
   const events = last.settled - first.settled;
-  if (counting !== undefined) await printStatements(client, when, events);
+  if (flags.statements) await printStatements(client, when, events);
   const seconds = ((last.cpuSeconds - first.cpuSeconds) / events) * 1_000;
   const ratio = before === undefined ? "" : `, ${(seconds / before).toFixed(2)} times`;
   const rate = `${Math.round(events / WINDOW_SECONDS)} events/s, ${last.pending} wait`;

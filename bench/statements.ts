@@ -3,13 +3,7 @@
  */
 import type pg from "pg";
 import { FaultServer } from "../test/faults/server.ts";
-import { print } from "./support.ts";
-
-/** Where statements are counted. */
-export interface CountingServer {
-  readonly url: string;
-  stop(): Promise<void>;
-}
+import { openScratch, print, type Scratch } from "./support.ts";
 
 /** Statements that the report names. */
 const STATEMENTS_MAX = 12;
@@ -17,13 +11,19 @@ const STATEMENTS_MAX = 12;
 /** Of a statement's text, in characters. */
 const TEXT_MAX = 90;
 
-/** Starts a server that counts what runs inside functions too. */
-export async function startCountingServer(): Promise<CountingServer> {
+/** A database for measurements. @param counts whether its server is one of its own that counts statements, inside functions too */
+export async function openCounting(counts: boolean): Promise<Scratch> {
+  if (!counts) return await openScratch();
   const server = await FaultServer.create({
     settings: "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = 'all'",
   });
   await server.createDatabase("inturn");
-  return { url: server.adminUrl("inturn"), stop: () => server.remove() };
+  const scratch = await openScratch({ serverUrl: server.adminUrl("inturn") });
+  const release = async () => {
+    await scratch.release();
+    await server.remove();
+  };
+  return { ...scratch, release };
 }
 
 /** Begins to count anew. */

@@ -59,7 +59,7 @@ export async function openScratch({
   serverUrl,
 }: {
   isEmpty?: boolean;
-  serverUrl?: string | undefined;
+  serverUrl?: string;
 } = {}): Promise<Scratch> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const settings = readSettings({ ...process.env, ...(serverUrl !== undefined && { DATABASE_URL: serverUrl }) });

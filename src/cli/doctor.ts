@@ -19,14 +19,18 @@ export function createDoctorCommand(): Command {
   return new Command("doctor").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
     const settings = readSettings(process.env);
     // A server of our own is started for it; somebody else's is looked at as it is.
-    const own = settings.databaseUrl === undefined ? await useDatabase({ settings, migrate: false, say }) : undefined;
+    const { databaseUrl } = settings;
+    const database =
+      databaseUrl === undefined
+        ? await useDatabase({ settings, migrate: false, say })
+        : { url: databaseUrl, release: async () => undefined };
     try {
-      const findings = await examine(settings.databaseUrl ?? own?.url ?? "");
+      const findings = await examine(database.url);
       if (flags.json === true) print(JSON.stringify(findings));
       else printFindings(findings);
       if (findings.some(({ level }) => level === "problem")) process.exitCode = 1;
     } finally {
-      await own?.release();
+      await database.release();
     }
   });
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { readPulse } from "../db/pulse.ts";
+import { OLD_SNAPSHOT_SECONDS, readPulse } from "../db/pulse.ts";
 import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { withConnection } from "../service/connection.ts";
@@ -14,9 +14,6 @@ import { printTargets } from "./target.ts";
 
 /** Between two readings: rates need two. */
 const INTERVAL_MS = 1_000;
-
-/** A snapshot that is kept for longer makes events cost several times as much (bench/README.md). */
-const OLD_SNAPSHOT_SECONDS = 60;
 
 /** Clears a terminal, and starts at its top. */
 const CLEAR = "\u001b[H\u001b[J";

@@ -1,9 +1,7 @@
 /** What `doctor` looks at in the server: its version, its settings, and who else uses it. */
 import { formatDuration } from "../domain/duration.ts";
-import { type Check, ok, readRow, type Verdict } from "./examine-check.ts";
-
-/** The versions that we test with. */
-const MAJOR = { least: 15, most: 18 };
+import { type Check, ok, readRow } from "./examine-check.ts";
+import { POSTGRES_MAJORS } from "./migrate.ts";
 
 /** Clocks that differ by more than this confuse people who read times, and refuse webhooks that were signed in time. */
 const CLOCK_MS_MAX = 5_000;
@@ -29,9 +27,10 @@ const VERSION: Check = {
     );
     const major = Number.parseInt(version, 10);
     const found = `PostgreSQL ${version.split(" ")[0]}`;
-    const range = `${MAJOR.least} to ${MAJOR.most}`;
-    if (major < MAJOR.least) return { level: "problem", found, advice: `Use a server of version ${range}.` };
-    if (major <= MAJOR.most) return ok(found);
+    const { least, most } = POSTGRES_MAJORS;
+    const range = `${least} to ${most}`;
+    if (major < least) return { level: "problem", found, advice: `Use a server of version ${range}.` };
+    if (major <= most) return ok(found);
     return { level: "warning", found, advice: `This version of Inturn was tested with ${range}.` };
   },
 };
@@ -150,7 +149,7 @@ const AUTOVACUUM: Check = {
     const advice = off
       ? "Set autovacuum = on and track_counts = on."
       : "Run `alter table … reset (autovacuum_enabled)` for them.";
-    return { level: "problem", found: `${found}: old versions of rows pile up for ever`, advice } satisfies Verdict;
+    return { level: "problem", found: `${found}: old versions of rows pile up for ever`, advice };
   },
 };
 

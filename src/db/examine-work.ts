@@ -2,6 +2,7 @@
 import { formatDuration } from "../domain/duration.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Check, ok, readRow } from "./examine-check.ts";
+import { IS_STRANDED } from "./wake-ups.ts";
 
 /** More are not named. */
 const NAMED_MAX = 5;
@@ -59,9 +60,7 @@ const STUCK_JOBS: Check = {
     const { jobs, seconds } = await readRow<{ jobs: number; seconds: number | null }>(
       client,
       `select count(*)::integer as jobs, extract(epoch from now() - min(j.locked_at))::double precision as seconds
-       from graphile_worker.jobs as j
-       where j.task_identifier in ('inturn_turn', 'inturn_operate') and j.locked_at < now() - interval '1 minute'
-         and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)`,
+       from graphile_worker.jobs as j where ${IS_STRANDED}`,
     );
     if (jobs === 0) return ok("no wake-up is locked by a process that is gone");
     const found = `${jobs} wake-ups are locked by processes that are gone, for ${formatDuration(1_000 * (seconds ?? 0))} at most`;

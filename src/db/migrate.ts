@@ -16,7 +16,8 @@ import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts
 
 const MIGRATIONS_FOLDER = join(import.meta.dirname, "..", "..", "drizzle");
 
-const POSTGRES_MAJOR_MIN = 15;
+/** The versions of PostgreSQL that we test with. */
+export const POSTGRES_MAJORS = { least: 15, most: 18 } as const;
 
 /** A migration that met a deadlock is tried this often. */
 const MIGRATION_TRIES_MAX = 10;
@@ -145,10 +146,10 @@ async function readVersion(client: pg.Client, url: DatabaseAddress): Promise<str
     "select current_setting('server_version') as version, pg_is_in_recovery() as standby",
   );
   const version = rows[0]?.version.split(" ")[0] ?? "unknown";
-  if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
+  if (Number.parseInt(version, 10) < POSTGRES_MAJORS.least) {
     throw new InturnError(
       "migration_failed",
-      `This is PostgreSQL ${version}; version ${POSTGRES_MAJOR_MIN} to 18 is needed.`,
+      `This is PostgreSQL ${version}; version ${POSTGRES_MAJORS.least} to ${POSTGRES_MAJORS.most} is needed.`,
     );
   }
   if (rows[0]?.standby !== true) return version;

@@ -32,6 +32,9 @@ export interface Pulse {
   readonly pauses: readonly PauseStatus[];
 }
 
+/** A snapshot that is kept for longer makes events cost several times as much (bench/README.md). */
+export const OLD_SNAPSHOT_SECONDS = 60;
+
 /** More targets are not named. */
 const TARGETS_MAX = 100;
 

@@ -127,12 +127,16 @@ export async function unlockJobs(database: Database, graphilePools: readonly str
 /** Whether a job of graphile-worker is one of ours. */
 const IS_OURS = "j.task_identifier in ('inturn_turn', 'inturn_operate')";
 
-/** A worker of an earlier version does not say under which name its jobs are locked: while one lives, no job counts as stranded. */
+/**
+ * Whether a job of ours is locked by a process that is gone, in SQL. A worker of an earlier version does not say under which name its
+ * jobs are locked: while one lives, no job counts as stranded.
+ */
+export const IS_STRANDED = `${IS_OURS} and j.locked_at < now() - interval '1 minute'
+  and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)`;
+
 const UNLOCK_STRANDED = `
   with stranded as materialized (
-    select distinct j.locked_by as pool from graphile_worker.jobs as j
-    where ${IS_OURS} and j.locked_at < now() - interval '1 minute'
-      and not exists (select from inturn.workers as w where coalesce(w.graphile_pool, j.locked_by) = j.locked_by)
+    select distinct j.locked_by as pool from graphile_worker.jobs as j where ${IS_STRANDED}
   )
   select graphile_worker.force_unlock_workers(array_agg(s.pool)) from stranded as s having count(*) > 0`;
 

@@ -189,7 +189,8 @@ async function exitCodeOf(server: Server, tool: string, args: string[]): Promise
   }
 }
 
-async function findFreePort(): Promise<number> {
+/** A port of the loopback address that nobody listens on now. */
+export async function findFreePort(): Promise<number> {
   const { promise, resolve: done, reject } = Promise.withResolvers<number>();
   const probe = createServer().on("error", reject);
   probe.listen(0, "127.0.0.1", () => {

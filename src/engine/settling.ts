@@ -73,10 +73,10 @@ export class Settling {
   mayGoAhead(rule: RetryRule): boolean {
     if (this.#unsettled === 0) return true;
     const { balance } = this.#options;
-    if (this.#isOver() || balance?.isUneven === true) return false;
     const isRoom = this.#unsettled < Math.min(this.#unsettledMax, rule.unsettledMax);
+    if (!isRoom || this.#failure !== undefined) return false;
     // What was tried before may be what ends workers: then every event of the turn is settled before the next one.
-    return isRoom && this.#failure === undefined && this.#lease.claimed.attempt === 1;
+    return this.#lease.claimed.attempt === 1 && !this.#isOver() && balance?.isUneven !== true;
   }
 
   /** Takes note that the handler is called now. What is done goes on its way to be settled. */

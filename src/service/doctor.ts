@@ -7,6 +7,7 @@ import { examineDatabase } from "../db/examine.ts";
 import { type Finding, type Needs, readRow } from "../db/examine-check.ts";
 import { addressOf } from "../db/migrate.ts";
 import { HAS_MARK, isRefusedByPooler, MARK } from "../db/pooler.ts";
+import { OLD_SNAPSHOT_SECONDS } from "../db/pulse.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
 import { codeOf } from "../errors/database.ts";
 import { textOf } from "../errors/text.ts";
@@ -23,12 +24,15 @@ const GO_DIRECT =
  * Looks at everything that can go wrong with a database, and changes nothing.
  *
  * @param options.nowMs this machine's clock
- * @param options.snapshotSecondsMax a snapshot that is kept for longer makes events cost several times as much (bench/README.md)
+ * @param options.snapshotSecondsMax a snapshot that is kept for longer is told of
  * @returns one finding for each check, in a fixed order; only the first one when the database cannot be reached
  */
 export async function examine(
   url: string,
-  { nowMs = Date.now, snapshotSecondsMax = 60 }: Partial<Pick<Needs, "nowMs" | "snapshotSecondsMax">> = {},
+  {
+    nowMs = Date.now,
+    snapshotSecondsMax = OLD_SNAPSHOT_SECONDS,
+  }: Partial<Pick<Needs, "nowMs" | "snapshotSecondsMax">> = {},
 ): Promise<Finding[]> {
   const client = createClient(url);
   try {

@@ -90,8 +90,6 @@ export function createGreeting(): object {
  */
 export async function joinPort(number: number): Promise<PortShare> {
   const [greeting] = (await once(process, "message")) as [{ formSecret: string }];
-  // Listening to the keeper is no reason to stay.
-  process.channel?.unref();
   return { formSecret: greeting.formSecret, metrics: (own) => shareMetrics(own, number) };
 }
 
@@ -106,7 +104,6 @@ function shareMetrics(registry: Registry, number: number): () => Promise<string>
     if (message.metrics === "asked")
       void registry.getMetricsAsJSON().then((counted) => say({ metrics: "told", question, counted }));
   });
-  process.channel?.unref();
   return async () => {
     const all = await questions.ask((question) => say({ metrics: "wanted", question }), 2 * ANSWER_MS_MAX);
     return all === undefined ? await registry.metrics() : await AggregatorRegistry.aggregate([...all]).metrics();

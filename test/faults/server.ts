@@ -4,11 +4,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { appendFile, chown, mkdtemp, open, readFile, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { migrateDatabase } from "../../src/db/migrate.ts";
+import { findFreePort } from "../../src/embedded/embedded-postgres.ts";
 import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/embedded/postgres-binaries.ts";
 import { until } from "../support/until.ts";
 import { onExit } from "./exit.ts";
@@ -226,12 +226,4 @@ export class FaultServer {
     await log.close();
     if (code !== 0) throw new Error(`${tool} ended with ${code}: ${await this.readLog()}`);
   }
-}
-
-async function findFreePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
