@@ -9,7 +9,7 @@ import { ACCOUNTS, appendBacklog, type Measurement, SEED } from "./support.ts";
 const CONNECTIONS = 2;
 
 /** The next event of each of these accounts. */
-const SETTLE_NEXT = {
+export const SETTLE_NEXT = {
   name: "settle_next",
   text: `
     with a as (

@@ -12,7 +12,8 @@ import { type Peer, partsOf, type Surroundings } from "./peer.ts";
 /** The address of the API that `start` has started. */
 let url = "";
 
-async function migrate({ databaseUrl }: Surroundings): Promise<() => Promise<void>> {
+/** Makes the tables. */
+export async function migrate({ databaseUrl }: Surroundings): Promise<() => Promise<void>> {
   await migrateDatabase(databaseUrl);
   return async () => undefined;
 }
@@ -26,7 +27,8 @@ async function startApi(surroundings: Surroundings): Promise<() => Promise<void>
   return async () => await fleet.stop();
 }
 
-async function append({ databaseUrl }: Surroundings, events: readonly WorkloadEvent[]): Promise<void> {
+/** Stores events without HTTP. */
+export async function append({ databaseUrl }: Surroundings, events: readonly WorkloadEvent[]): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   await appendBacklog(client, events);

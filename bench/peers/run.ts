@@ -67,7 +67,7 @@ async function report(rounds: ReadonlyMap<Peer, readonly number[]>): Promise<voi
   process.stdout.write("| system | version | events/s | Inturn makes | how |\n| --- | --- | ---: | ---: | --- |\n");
   for (const { name, version, eventsPerSecond, isEndToEnd, what } of rows) {
     const ratio = (own(isEndToEnd)?.eventsPerSecond ?? Number.NaN) / eventsPerSecond;
-    const times = version === "" || Number.isNaN(ratio) ? "" : `${ratio.toFixed(1)} times`;
+    const times = version === "" || Number.isNaN(ratio) ? "" : `${ratio.toFixed(ratio < 1 ? 2 : 1)} times`;
     process.stdout.write(`| ${name} | ${version} | ${eventsPerSecond} | ${times} | ${what} |\n`);
   }
 }
@@ -75,6 +75,7 @@ async function report(rounds: ReadonlyMap<Peer, readonly number[]>): Promise<voi
 /** Of an installed package; Inturn is what stands here. */
 async function versionOf(name: string): Promise<string> {
   if (name === "inturn") return "";
+  if (name === "node") return process.versions.node;
   for (const folder of ["node_modules", "../../node_modules"]) {
     const file = new URL(`${folder}/${name}/package.json`, import.meta.url);
     const text = await readFile(file, "utf8").catch(() => undefined);
