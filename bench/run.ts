@@ -25,13 +25,17 @@ const RATIOS = [
   ["ingest-500", "append-sql"],
   ["drain-watched", "drain"],
   ["drain-batch", "drain"],
+  ["drain-pooler", "drain"],
   ["drain", "bare-sql"],
   ["drain-batch", "bare-sql"],
   ["drain-ahead", "bare-sql"],
   ["end-to-end", "bare-sql"],
 ] as const;
 
-const wanted = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));
+const named = flags.only === "" ? SCENARIOS : SCENARIOS.filter(({ name }) => flags.only.split(",").includes(name));
+const wanted = named.filter(({ whyNot = false }) => whyNot === false);
+for (const { name, whyNot = false } of named)
+  if (whyNot !== false) process.stderr.write(`skipped ${name}: ${whyNot}\n`);
 const scratch = await openScratch();
 try {
   const rounds: Map<string, number[]> = new Map(wanted.map(({ name }) => [name, []]));

@@ -11,6 +11,7 @@ import { runLoad } from "../src/demo/load.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { createKey } from "../src/engine/access.ts";
 import { startFleet } from "../src/service/fleet.ts";
+import { startPgBouncer, WITHOUT_PGBOUNCER } from "../test/support/pgbouncer.ts";
 import { measureBareSql } from "./bare-sql.ts";
 import {
   ACCOUNTS,
@@ -28,6 +29,8 @@ export interface Scenario {
   readonly what: string;
   /** How many events a full run takes. */
   readonly events: number;
+  /** Why it cannot be measured here; false, or nothing, when it can. */
+  readonly whyNot?: string | false;
   measure(url: string, events: number): Promise<Measurement>;
 }
 
@@ -100,6 +103,13 @@ export const SCENARIOS: readonly Scenario[] = [
     measure: (url, events) => measureDrain(url, events, { way: "drain-ahead" }),
   },
   {
+    name: "drain-pooler",
+    what: "as drain, through PgBouncer in transaction mode",
+    events: 20_000,
+    whyNot: WITHOUT_PGBOUNCER,
+    measure: measureDrainThroughPooler,
+  },
+  {
     name: "bare-sql",
     what: "for comparison: 2 connections write the rows that drain writes, one event of each account a statement",
     events: 100_000,
@@ -163,12 +173,13 @@ async function measureEcho(events: number): Promise<Measurement> {
 async function measureDrain(
   url: string,
   events: number,
-  { viewers = 0, way = "drain" }: { viewers?: number; way?: string } = {},
+  { viewers = 0, way = "drain", poolerUrl }: { viewers?: number; way?: string; poolerUrl?: string } = {},
 ): Promise<Measurement> {
   return await withClient(url, async (client) => {
     const workload = createWorkload({ events, accounts: ACCOUNTS, seed: SEED });
     await appendBacklog(client, workload.events);
-    const settings = settingsFor(url, WAYS_TO_DRAIN[way]);
+    const route = poolerUrl === undefined ? {} : { databaseUrl: poolerUrl, directDatabaseUrl: url };
+    const settings = { ...settingsFor(url, WAYS_TO_DRAIN[way]), ...route };
     const fleet = await startFleet({ settings, databaseUrl: url, workers: 2, say: () => undefined });
     // A short drain may be over before a page has come: all of them are open before anybody waits for its end.
     const pages = await Promise.all(Array.from({ length: viewers }, () => fetch(`${fleet.url}/live`)));
@@ -181,6 +192,15 @@ async function measureDrain(
     await watching;
     return await readSpan(client, "min(started_at)");
   });
+}
+
+async function measureDrainThroughPooler(url: string, events: number): Promise<Measurement> {
+  const pooler = await startPgBouncer(url, ["pool_mode = transaction", "default_pool_size = 20"]);
+  try {
+    return await measureDrain(url, events, { poolerUrl: pooler.url });
+  } finally {
+    pooler.stop();
+  }
 }
 
 /** Reads a live page to its end, as a browser would. */

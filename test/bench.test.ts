@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { withDatabase } from "./support/database.ts";
+import { WITHOUT_PGBOUNCER } from "./support/pgbouncer.ts";
 import { runProcess } from "./support/process.ts";
 
 test(
@@ -28,6 +29,7 @@ test(
         "drain",
         "drain-batch",
         "drain-ahead",
+        ...(WITHOUT_PGBOUNCER === false ? ["drain-pooler"] : []),
         "bare-sql",
         "drain-watched",
         "end-to-end",

@@ -202,7 +202,7 @@ for (const [lines, found, refusal] of POOLERS) {
           const { code, stderr } = await runProcess([command], environment);
           assert.equal(code, 1, command);
           assert.match(stderr, refusal);
-          assert.match(stderr, /Set DATABASE_URL to PostgreSQL itself\. \[pooler_in_between\]/);
+          assert.match(stderr, /Set INTURN_DIRECT_DATABASE_URL to PostgreSQL itself\. \[pooler_in_between\]/);
         }
       } finally {
         pooler.stop();

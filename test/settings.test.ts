@@ -6,6 +6,8 @@ import { InturnError } from "../src/errors/error.ts";
 test("without any variable the defaults hold", () => {
   assert.deepEqual(readSettings({}), {
     databaseUrl: undefined,
+    directDatabaseUrl: undefined,
+    workerConnectionsMax: 36,
     dataFolder: ".inturn",
     host: "127.0.0.1",
     port: 8000,

@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { Command } from "commander";
+import { routeOf } from "../config/database-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import type { Finding } from "../db/examine-check.ts";
 import { useDatabase } from "../service/database.ts";
@@ -19,13 +20,13 @@ export function createDoctorCommand(): Command {
   return new Command("doctor").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
     const settings = readSettings(process.env);
     // A server of our own is started for it; somebody else's is looked at as it is.
-    const { databaseUrl } = settings;
+    const { databaseUrl, poolerUrl } = routeOf(settings);
     const database =
       databaseUrl === undefined
         ? await useDatabase({ settings, migrate: false, say })
         : { url: databaseUrl, release: async () => undefined };
     try {
-      const findings = await examine(database.url);
+      const findings = await examine(database.url, { poolerUrl, workerConnections: settings.workerConnectionsMax });
       if (flags.json === true) print(JSON.stringify(findings));
       else printFindings(findings);
       if (findings.some(({ level }) => level === "problem")) process.exitCode = 1;

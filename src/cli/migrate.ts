@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { routeOf } from "../config/database-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import { isMigrated } from "../db/migrate.ts";
 import { useDatabase } from "../service/database.ts";
@@ -13,7 +14,8 @@ export function createMigrateCommand(): Command {
     .action(async ({ check = false, json = false }: { check?: boolean; json?: boolean }) => {
       const settings = readSettings(process.env);
       // A server of our own is always migrated.
-      if (check && settings.databaseUrl !== undefined) return await checkSchema(settings.databaseUrl, json);
+      const { databaseUrl } = routeOf(settings);
+      if (check && databaseUrl !== undefined) return await checkSchema(databaseUrl, json);
       const database = await useDatabase({ settings, migrate: true, say });
       await database.release();
       print(json ? JSON.stringify({ migrated: true, postgres: database.postgres }) : "The database is up to date.");

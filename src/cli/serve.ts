@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, type Option } from "commander";
+import { routeOf } from "../config/database-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { startApi } from "../service/api.ts";
@@ -50,13 +51,14 @@ export function createServeCommand(): Command {
       database.catch(() => undefined);
       try {
         await Promise.race([database, sleep(CHECK_MS_MAX, undefined, { ref: false })]);
-        const databaseUrl = settings.databaseUrl ?? (await database).url;
+        const route = routeOf(settings);
+        const databaseUrl = route.databaseUrl ?? (await database).url;
         // Who has no keeper to hear is alone.
         const isShared = number !== undefined && process.send !== undefined;
         const isKeeper = number === undefined && settings.apiProcesses > 1;
         const api = isKeeper
           ? await startApiProcesses({ settings, databaseUrl, log, say })
-          : await startApi({ settings, databaseUrl, log }, isShared ? await joinPort(number) : undefined);
+          : await startApi({ settings, ...route, databaseUrl, log }, isShared ? await joinPort(number) : undefined);
         try {
           process.send?.({ ready: true, url: api.url } satisfies ReadyMessage);
           await unlessStopped(stop, database);

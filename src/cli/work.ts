@@ -51,7 +51,7 @@ export function createWorkCommand(): Command {
       const database = await unlessStopped(stop, useDatabase({ settings, migrate: false, say, whenAway: stop }));
       try {
         if (database === undefined) return;
-        const options = { settings, databaseUrl: database.url, log, signal: stop };
+        const options = { settings, databaseUrl: database.url, poolerUrl: database.poolerUrl, log, signal: stop };
         worker = await unlessStopped(stop, startWorker(options));
         process.send?.({ ready: true, url: worker?.metricsUrl } satisfies ReadyMessage);
         const failed = await Promise.race([untilAborted(stop), worker?.failed]);

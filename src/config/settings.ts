@@ -5,16 +5,10 @@ import { closest } from "fastest-levenshtein";
 import * as z from "zod";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
+import { DATABASE_SETTINGS } from "./database-settings.ts";
 import { PUSH_SETTINGS } from "./push-settings.ts";
 import { RETRY_SETTINGS } from "./retry-settings.ts";
 import { wholeNumber } from "./whole-number.ts";
-
-/** `pg` takes a list of hosts for one name, or for no address at all. */
-function hasSeveralHosts(url: string): boolean {
-  const [address = "", query = ""] = url.slice(url.indexOf("://") + 3).split("?", 2);
-  const [hosts = ""] = address.slice(address.lastIndexOf("@") + 1).split("/", 1);
-  return hosts.includes(",") || new URLSearchParams(query).get("host")?.includes(",") === true;
-}
 
 /**
  * Name, meaning and limits of every setting. Units stand last in the name.
@@ -22,23 +16,7 @@ function hasSeveralHosts(url: string): boolean {
  * The value is how the environment spells it; the description is what `--help` and docs/settings.md say.
  */
 const SETTINGS = {
-  databaseUrl: {
-    variable: "DATABASE_URL",
-    schema: z
-      .string()
-      .regex(/^postgres(ql)?:\/\//, "must start with postgres:// or postgresql://")
-      .refine(
-        (url) => !hasSeveralHosts(url),
-        "names several hosts; name one that leads to the primary: HAProxy in front of Patroni, or the endpoint of a managed service",
-      )
-      .optional(),
-    description: "the PostgreSQL to use (15 to 18); without it a server of our own runs in the data folder",
-  },
-  dataFolder: {
-    variable: "INTURN_DATA",
-    schema: z.string().min(1).default(".inturn"),
-    description: "the folder of that server",
-  },
+  ...DATABASE_SETTINGS,
   host: {
     variable: "HOST",
     schema: z.string().min(1).default("127.0.0.1"),

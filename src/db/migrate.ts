@@ -10,6 +10,7 @@ import pg from "pg";
 import { codeOf, isLocked, isOutOfResources, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
+import { openDatabase } from "./pool.ts";
 import { isRefusedByPooler, MARK, poolerError, requireMark } from "./pooler.ts";
 import { readReadiness } from "./progress.ts";
 import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
@@ -72,6 +73,37 @@ export async function isMigrated(url: DatabaseAddress): Promise<boolean> {
     const { isMigrated: isThere } = await readReadiness(client);
     return isThere;
   });
+}
+
+/**
+ * Whether a pooler leads to the database that it stands in front of.
+ *
+ * @throws InturnError `settings_invalid` when it leads to another one, `database_unavailable`
+ */
+export async function requireSameDatabase(poolerUrl: DatabaseAddress, url: DatabaseAddress): Promise<void> {
+  const [through, direct] = await Promise.all([poolerUrl, url].map(readIdentity));
+  if (through === direct) return;
+  throw new InturnError(
+    "settings_invalid",
+    `DATABASE_URL (${addressOf(poolerUrl)}) and INTURN_DIRECT_DATABASE_URL (${addressOf(url)}) lead to two databases; they have to lead to one.`,
+  );
+}
+
+/** The server, since it was started last, and the database; in a way that needs no session. */
+async function readIdentity(address: DatabaseAddress): Promise<string | undefined> {
+  const how = { url: address, pooler: address, name: "inturn", connectionsMax: 1, onError: () => undefined };
+  const database = openDatabase(how);
+  try {
+    const { rows } = await database.query<{ identity: string }>(
+      `select concat_ws(' ', pg_postmaster_start_time(), oid, datname) as identity
+       from pg_database where datname = current_database()`,
+    );
+    return rows[0]?.identity;
+  } catch (error) {
+    throw explain(error, address);
+  } finally {
+    await database.end();
+  }
 }
 
 /** Does work over a connection of its own, and says what an error means. */

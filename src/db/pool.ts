@@ -2,7 +2,8 @@
  * Connections. Everything of ours that speaks to PostgreSQL does so through a pool made here.
  */
 import pg from "pg";
-import { type DatabaseAddress, withSessionSettings } from "./session-settings.ts";
+import { speakThroughPooler } from "./pooled.ts";
+import { type DatabaseAddress, RELIED_ON, reachOf, withSessionSettings } from "./session-settings.ts";
 
 /** A pool of connections. */
 export type Database = pg.Pool;
@@ -44,6 +45,8 @@ const INT8 = pg.types.builtins.INT8;
 /**
  * Opens a pool.
  *
+ * @param options.url PostgreSQL itself
+ * @param options.pooler a pooler in front of it: then every connection goes there
  * @param options.name shown in `pg_stat_activity`
  * @param options.connectionsMax how many connections at most
  * @param options.keyedPlans for statements that only look up rows by key
@@ -54,6 +57,7 @@ const INT8 = pg.types.builtins.INT8;
  */
 export function openDatabase(options: {
   url: DatabaseAddress;
+  pooler?: DatabaseAddress | undefined;
   name: string;
   connectionsMax: number;
   keyedPlans?: boolean;
@@ -62,28 +66,37 @@ export function openDatabase(options: {
   lockMsMax?: number;
   onError: (error: Error) => void;
 }): Database {
-  const { statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
+  const { url, pooler, statementMsMax = STATEMENT_MS_MAX, lockMsMax = 0 } = options;
+  const limits = {
+    statement_timeout: statementMsMax,
+    idle_in_transaction_session_timeout: statementMsMax,
+    lock_timeout: lockMsMax,
+  };
+  const settings = {
+    ...(options.keyedPlans === true && KEYED_PLANS),
+    ...(options.isOfHints === true && { synchronous_commit: "off" }),
+  };
   const database = new pg.Pool({
-    ...withSessionSettings(options.url, {
-      ...KEEPALIVES,
-      ...(options.keyedPlans === true && KEYED_PLANS),
-      ...(options.isOfHints === true && { synchronous_commit: "off" }),
-    }),
+    ...(pooler === undefined
+      ? { ...withSessionSettings(url, { ...KEEPALIVES, ...settings }), ...limits }
+      : reachOf(pooler)),
     application_name: options.name,
     max: options.connectionsMax,
     connectionTimeoutMillis: CONNECT_MS_MAX,
-    statement_timeout: statementMsMax,
     query_timeout: statementMsMax + ANSWER_MS_MAX,
-    idle_in_transaction_session_timeout: statementMsMax,
-    lock_timeout: lockMsMax,
     keepAlive: true,
     keepAliveInitialDelayMillis: 1_000 * SILENCE_SECONDS_MAX,
     types: createTypes(),
   });
+  if (pooler !== undefined) speakThroughPooler(database, { ...RELIED_ON, ...settings, ...asText(limits) });
   // Without these two listeners a connection that breaks ends the process.
   database.on("error", options.onError);
   database.on("connect", (client) => client.on("error", options.onError));
   return database;
+}
+
+function asText(values: Readonly<Record<string, number>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]));
 }
 
 /** Closes a pool at once, whatever its connections are doing, and waits for none: an answer may never come. */

@@ -21,7 +21,7 @@ export function poolerError(said?: string): InturnError {
   const how = said === undefined ? "throws away the settings of our sessions" : `refuses them: ${said}`;
   return new InturnError(
     "pooler_in_between",
-    `A pooler stands in front of the database and ${how}. Set DATABASE_URL to PostgreSQL itself.`,
+    `A pooler stands in front of the database and ${how}. Set INTURN_DIRECT_DATABASE_URL to PostgreSQL itself.`,
   );
 }
 

@@ -8,7 +8,7 @@ export type DatabaseAddress = string | pg.ClientConfig;
  * A database, a role and an address can set all of them to something else; what our statements rely on is said here, for every
  * connection, and wins over what others have set.
  */
-const RELIED_ON: Readonly<Record<string, string>> = {
+export const RELIED_ON: Readonly<Record<string, string>> = {
   // pg reads times, intervals, bytes and numbers from text.
   datestyle: "ISO,MDY",
   intervalstyle: "postgres",
@@ -47,14 +47,20 @@ export function withSessionSettings(
 ): pg.ClientConfig {
   const ours = Object.entries({ ...RELIED_ON, ...more }).map(([name, value]) => `-c ${name}=${escapeSpaces(value)}`);
   const withOurs = (theirs: string | null | undefined) => [theirs ?? "", ...ours].join(" ").trim();
-  if (typeof address === "string") return { connectionString: withOptions(address, withOurs) };
-  const reach = Object.fromEntries(
-    REACH.map((name) => [name, address[name]]).filter(([, value]) => value !== undefined),
-  );
+  const { connectionString, ...reach } = reachOf(address);
   // What a connection string says wins over its neighbours.
-  const { connectionString, options } = address;
-  if (connectionString === undefined) return { ...reach, options: withOurs(options) };
-  return { ...reach, connectionString: withOptions(connectionString, withOurs) };
+  if (connectionString !== undefined) return { ...reach, connectionString: withOptions(connectionString, withOurs) };
+  return { ...reach, options: withOurs(typeof address === "string" ? undefined : address.options) };
+}
+
+/** The address alone, without settings of ours. */
+export function reachOf(address: DatabaseAddress): pg.ClientConfig {
+  if (typeof address === "string") return { connectionString: address };
+  return Object.fromEntries(
+    [...REACH, "connectionString" as const]
+      .map((name) => [name, address[name]])
+      .filter(([, value]) => value !== undefined),
+  );
 }
 
 /** `URL` does not read the address of a socket. */

@@ -3,6 +3,7 @@ import { codeOf } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Permits } from "./permits.ts";
 import type { Database, Queryable, TransactionClient } from "./pool.ts";
+import { ownsSessions, settingsBehindBegin } from "./pooled.ts";
 import { endTransaction, rememberListeners } from "./session.ts";
 import { GuardedClient } from "./transaction-client.ts";
 
@@ -51,6 +52,7 @@ export async function inTransaction<Result, Finished>(
   const { client, mark, close } = await beginUnlessAborted(database, options);
   const guard = new GuardedClient(client, options.onLate);
   const failures = watch(client);
+  const ownsSession = ownsSessions(database);
   let isClean = false;
   try {
     const result = await Promise.race([steps.work(guard.client), failures.lost]);
@@ -61,7 +63,7 @@ export async function inTransaction<Result, Finished>(
     });
     // What has come since then may have been meant to be part of it.
     guard.check();
-    const end = await endTransaction(client, "commit");
+    const end = await endTransaction(client, "commit", ownsSession);
     isClean = end.isClean;
     if (end.tag !== "COMMIT") throw aborted(failures.last);
     return { result, finished };
@@ -70,7 +72,7 @@ export async function inTransaction<Result, Finished>(
     // Destroying the connection rolls back as well, when it cannot be asked to.
     const mayAsk = !isClean && !guard.isOccupied;
     if (mayAsk)
-      isClean = await endTransaction(client, "rollback").then(
+      isClean = await endTransaction(client, "rollback", ownsSession).then(
         (end) => end.isClean,
         () => false,
       );
@@ -120,7 +122,7 @@ async function begin(database: Database, options: TransactionOptions): Promise<B
     client = await database.connect();
     const mark = randomUUID();
     await client.query(
-      `begin; set local idle_in_transaction_session_timeout = ${Math.round(idleMsMax)}; set local ${MARK} = '${mark}'`,
+      `begin${settingsBehindBegin(database)}; set local idle_in_transaction_session_timeout = ${Math.round(idleMsMax)}; set local ${MARK} = '${mark}'`,
     );
     return { client, mark, close: closing(client, permits) };
   } catch (error) {

@@ -53,7 +53,7 @@ export interface HandlerContext {
    * What `work` leaves in its session (settings, role, temporary tables, prepared statements, session locks, listeners) is
    * gone afterwards.
    *
-   * A worker runs 20 transactions at once; more wait for a connection, as long as their handlers' time limit allows. One that
+   * A worker runs 20 transactions at once (see `INTURN_WORKER_CONNECTIONS_MAX`); more wait for a connection, as long as their handlers' time limit allows. One that
    * cannot begin, for want of a connection or of the database, costs no attempt: the event comes again after a second.
    *
    * @throws InturnError `lease_lost` when another worker has the account by now or the event is settled already,

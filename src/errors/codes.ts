@@ -97,7 +97,7 @@ export const ERRORS = {
   database_too_new: { status: null, says: "The database was migrated by a newer version: upgrade this one." },
   pooler_in_between: {
     status: null,
-    says: "A pooler in front of the database refuses or throws away our sessions' settings: connect to PostgreSQL itself.",
+    says: "A pooler in front of the database refuses or throws away our sessions' settings: set `INTURN_DIRECT_DATABASE_URL`.",
   },
   demo_running: { status: null, says: "Another demo runs in this database: wait for its end." },
   migration_failed: { status: null, says: "The database could not be migrated; nothing of the migration was kept." },

@@ -12,6 +12,7 @@ import { createGreeting, MetricsKeeper } from "./port-share.ts";
 /** What the processes are started with. */
 interface ApiProcessesOptions {
   readonly settings: Settings;
+  /** Where the settings name none. */
   readonly databaseUrl: string;
   readonly log: Log;
   /** Hears what a person should know. */
@@ -26,7 +27,8 @@ interface ApiProcessesOptions {
 export async function startApiProcesses(options: ApiProcessesOptions): Promise<Listening> {
   const { settings, databaseUrl, say } = options;
   const url = await findAddress(options);
-  const environment = toEnvironment({ ...settings, databaseUrl, port: Number(new URL(url).port) }, process.env);
+  const own = { databaseUrl: settings.databaseUrl ?? databaseUrl, port: Number(new URL(url).port) };
+  const environment = toEnvironment({ ...settings, ...own }, process.env);
   const parts: Part[] = [];
   const greeting = createGreeting();
   const keeper = new MetricsKeeper(parts);

@@ -34,7 +34,10 @@ const STATEMENT_MS_MAX = 10_000;
 /** What the API is made of. */
 export interface ApiOptions {
   readonly settings: Settings;
+  /** PostgreSQL itself. */
   readonly databaseUrl: DatabaseAddress;
+  /** A pooler in front of it: then the API speaks through it alone. */
+  readonly poolerUrl?: DatabaseAddress | undefined;
   readonly log: Log;
 }
 
@@ -56,10 +59,11 @@ export interface ComposedApi {
 }
 
 /** Opens the pools. */
-export function openApiPools({ databaseUrl: url, log }: ApiOptions): ApiPools {
+export function openApiPools({ databaseUrl: url, poolerUrl: pooler, log }: ApiOptions): ApiPools {
   const open = (connectionsMax: number, lockMsMax: number) =>
     openDatabase({
       url,
+      pooler,
       name: "inturn api",
       connectionsMax,
       statementMsMax: STATEMENT_MS_MAX,

@@ -15,15 +15,16 @@ export interface ComposedWorker extends PresetOptions {
 
 /** What both ways of starting a worker share: the handler, the worker, its listener, and what graphile-worker's preset needs. */
 export async function composeWorker(options: WorkOptions & { signal?: AbortSignal }): Promise<ComposedWorker> {
-  const { settings, databaseUrl, log, ownsProcess = true } = options;
+  const { settings, databaseUrl, poolerUrl, log, ownsProcess = true } = options;
   const named = options.handler ?? (await loadNamedHandler(settings, options.signal));
   const { handler, batch, handlerName, ruleOf, targets } = await composeHandler(settings, named);
-  const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays } = settings;
+  const { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays, workerConnectionsMax } = settings;
   const targetRuleOf = (target: string) => ({ ...TARGET_RULE, ...targets[target] });
   const metrics = new WorkerMetrics({ hasProcess: ownsProcess });
-  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays, ownsProcess };
+  const limits = { concurrency, readAheadBytesMax, leaseMs, shutdownMs, keepDays, workerConnectionsMax };
   const worker = new Worker({
     databaseUrl,
+    poolerUrl,
     handler,
     batch,
     handlerName,
@@ -32,6 +33,7 @@ export async function composeWorker(options: WorkOptions & { signal?: AbortSigna
     log,
     metrics,
     ...limits,
+    ownsProcess,
   });
   const { metricsPort: port } = settings;
   const exposeMetrics = async () => {

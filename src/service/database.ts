@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { routeOf } from "../config/database-settings.ts";
 import { type Settings } from "../config/settings.ts";
-import { addressOf, isMigrated, migrateDatabase } from "../db/migrate.ts";
+import { addressOf, isMigrated, migrateDatabase, requireSameDatabase } from "../db/migrate.ts";
 import { useEmbeddedPostgres } from "../embedded/embedded-postgres.ts";
 import { commandLine } from "../errors/command-line.ts";
 import { codeOf } from "../errors/database.ts";
@@ -9,7 +10,10 @@ import { textOf } from "../errors/text.ts";
 
 /** A database that is ready to be used. */
 export interface ReadyDatabase {
+  /** PostgreSQL itself. */
   readonly url: string;
+  /** A pooler in front of it. */
+  readonly poolerUrl: string | undefined;
   /** The server's version; empty when it was not asked. */
   readonly postgres: string;
   /** Lets go of it; a server of our own stops with its last user. */
@@ -35,11 +39,12 @@ export async function useDatabase(options: {
   whenAway?: AbortSignal;
 }): Promise<ReadyDatabase> {
   const { whenAway, settings } = options;
-  const { databaseUrl, dataFolder } = settings;
-  if (databaseUrl === undefined) return await useOwnServer(dataFolder, options.say);
+  const { databaseUrl, poolerUrl } = routeOf(settings);
+  if (databaseUrl === undefined) return await useOwnServer(settings.dataFolder, options.say);
   for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
     try {
-      return await prepare(databaseUrl, options);
+      if (poolerUrl !== undefined) await requireSameDatabase(poolerUrl, databaseUrl);
+      return { ...(await prepare(databaseUrl, options)), poolerUrl };
     } catch (error) {
       const isAway = error instanceof InturnError && error.code === "database_unavailable";
       if (!isAway || whenAway === undefined) throw error;
@@ -50,7 +55,7 @@ export async function useDatabase(options: {
 }
 
 function asItIs(url: string): ReadyDatabase {
-  return { url, postgres: "", release: async () => undefined };
+  return { url, poolerUrl: undefined, postgres: "", release: async () => undefined };
 }
 
 async function prepare(
@@ -83,7 +88,7 @@ async function useOwnServer(dataFolder: string, say: (line: string) => void): Pr
     const { postgres } = await migrateDatabase(server.url, say);
     const how = server.reused ? "using the one that runs" : "started one";
     say(`PostgreSQL ${postgres}: ${how} in ${server.folder} (DATABASE_URL=postgres://… uses a server of yours)`);
-    return { url: server.url, postgres, release: () => server.release() };
+    return { ...asItIs(server.url), postgres, release: () => server.release() };
   } catch (error) {
     await server.release();
     if (!(error instanceof InturnError) || error.code !== "migration_failed") throw error;

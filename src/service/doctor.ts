@@ -3,26 +3,30 @@
  */
 import type { Socket } from "node:net";
 import pg from "pg";
+import { checkSettings } from "../config/settings.ts";
 import { examineDatabase } from "../db/examine.ts";
 import { type Finding, type Needs, readRow } from "../db/examine-check.ts";
-import { addressOf } from "../db/migrate.ts";
+import { addressOf, requireSameDatabase } from "../db/migrate.ts";
 import { HAS_MARK, isRefusedByPooler, MARK } from "../db/pooler.ts";
 import { OLD_SNAPSHOT_SECONDS } from "../db/pulse.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
 import { codeOf } from "../errors/database.ts";
 import { textOf } from "../errors/text.ts";
-import { WORKER_CONNECTIONS_MAX } from "../worker/pools.ts";
 import { API_CONNECTIONS_MAX } from "./compose-api.ts";
 
 /** How long a connection, and each query, may take. */
 const ANSWER_MS_MAX = 5_000;
 
 const GO_DIRECT =
-  "Connect to PostgreSQL itself: leases, notifications and prepared statements need sessions of their own, with our settings.";
+  "Set INTURN_DIRECT_DATABASE_URL to PostgreSQL itself: leases and notifications need sessions of their own, with our settings.";
+
+const { workerConnectionsMax: DEFAULT_WORKER_CONNECTIONS } = checkSettings({});
 
 /**
  * Looks at everything that can go wrong with a database, and changes nothing.
  *
+ * @param options.poolerUrl a pooler in front of the database at `url`
+ * @param options.workerConnections of one worker at most
  * @param options.nowMs this machine's clock
  * @param options.snapshotSecondsMax a snapshot that is kept for longer is told of
  * @returns one finding for each check, in a fixed order; only the first one when the database cannot be reached
@@ -30,9 +34,11 @@ const GO_DIRECT =
 export async function examine(
   url: string,
   {
+    poolerUrl,
+    workerConnections = DEFAULT_WORKER_CONNECTIONS,
     nowMs = Date.now,
     snapshotSecondsMax = OLD_SNAPSHOT_SECONDS,
-  }: Partial<Pick<Needs, "nowMs" | "snapshotSecondsMax">> = {},
+  }: { poolerUrl?: string | undefined } & Partial<Omit<Needs, "apiConnections">> = {},
 ): Promise<Finding[]> {
   const client = createClient(url);
   try {
@@ -41,14 +47,14 @@ export async function examine(
     return [explainConnection(error, url)];
   }
   const needs = {
-    workerConnections: WORKER_CONNECTIONS_MAX,
+    workerConnections,
     apiConnections: API_CONNECTIONS_MAX,
     nowMs,
     snapshotSecondsMax,
   };
   try {
     const reached: Finding = { check: "reachable", level: "ok", found: addressOf(url), advice: null };
-    return [reached, await findPooler(client, url), ...(await examineDatabase(client, needs))];
+    return [reached, await findPooler(client, url, poolerUrl), ...(await examineDatabase(client, needs))];
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -78,7 +84,7 @@ function explainConnection(error: unknown, url: string): Finding {
  * A pooler in transaction mode gives the session of one idle client to the next one. Any proxy shows by the port from which the
  * server sees us.
  */
-async function findPooler(client: pg.Client, url: string): Promise<Finding> {
+async function findPooler(client: pg.Client, url: string, poolerUrl: string | undefined): Promise<Finding> {
   const seen = await readSession(client);
   const second = createClient(url);
   try {
@@ -101,9 +107,22 @@ async function findPooler(client: pg.Client, url: string): Promise<Finding> {
     const found = "a pooler in session mode stands in between, and throws the settings of our sessions away";
     return { check: "pooler", level: "problem", found, advice: GO_DIRECT };
   }
+  if (poolerUrl !== undefined) return await lookThrough(poolerUrl, url);
   const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
   const isDirect = seen.port === null || seen.port === stream.localPort;
   const found = isDirect ? "nothing stands in between" : "a proxy or NAT stands in between, which does no harm";
+  return { check: "pooler", level: "ok", found, advice: null };
+}
+
+/** What is known beforehand stands beside it. */
+async function lookThrough(poolerUrl: string, url: string): Promise<Finding> {
+  try {
+    await requireSameDatabase(poolerUrl, url);
+  } catch (error) {
+    const found = `the pooler of DATABASE_URL cannot be used: ${textOf(error)}`;
+    return { check: "pooler", level: "problem", found, advice: "Check both addresses, and the pooler itself." };
+  }
+  const found = `the pooler at ${addressOf(poolerUrl)} leads to the same database; sessions go to PostgreSQL itself`;
   return { check: "pooler", level: "ok", found, advice: null };
 }
 

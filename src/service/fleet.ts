@@ -20,6 +20,7 @@ export interface Fleet {
 /** What a fleet is made of. */
 export interface FleetOptions {
   readonly settings: Settings;
+  /** Where the settings name none. */
   readonly databaseUrl: string;
   readonly workers: number;
   /** Hears what a person should know. */
@@ -33,7 +34,7 @@ export interface FleetOptions {
  */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const { settings, databaseUrl, workers } = options;
-  const environment = toEnvironment({ ...settings, databaseUrl }, process.env);
+  const environment = toEnvironment({ ...settings, databaseUrl: settings.databaseUrl ?? databaseUrl }, process.env);
   const stopping = new AbortController();
   const parts = [
     new Part({ command: "serve", environment }),

@@ -46,6 +46,7 @@ export interface InturnOptions extends InturnSettings {
 export interface CheckedOptions {
   readonly settings: Settings;
   readonly databaseUrl: DatabaseAddress;
+  readonly poolerUrl: DatabaseAddress | undefined;
   readonly log: Log;
   readonly handler: NamedHandler | undefined;
   readonly requireKeys: boolean;
@@ -70,7 +71,7 @@ export function checkInturnOptions(options: InturnOptions): CheckedOptions {
   const settings = checkSettings(spell({ ...rest, logLevel, databaseUrl }));
   return {
     settings,
-    databaseUrl: addressFrom(settings.databaseUrl, pool),
+    ...routeFrom(settings, pool),
     log: log ?? createLog({ level: logLevel, name: "inturn" }),
     handler: nameHandler(settings, { handler, batch, eventTypes, targets }),
     requireKeys,
@@ -94,9 +95,15 @@ function spell(given: Readonly<Record<string, unknown>>): SettingOverrides {
   return Object.fromEntries(spelled) as SettingOverrides;
 }
 
-function addressFrom(databaseUrl: string | undefined, pool: InturnOptions["pool"]): DatabaseAddress {
+function routeFrom(
+  { databaseUrl, directDatabaseUrl }: Settings,
+  pool: InturnOptions["pool"],
+): Pick<CheckedOptions, "databaseUrl" | "poolerUrl"> {
   const address = databaseUrl ?? pool?.options;
-  if (address !== undefined && (databaseUrl === undefined || pool === undefined)) return address;
+  if (address !== undefined && (databaseUrl === undefined || pool === undefined)) {
+    if (directDatabaseUrl === undefined) return { databaseUrl: address, poolerUrl: undefined };
+    return { databaseUrl: directDatabaseUrl, poolerUrl: address };
+  }
   throw new InturnError("settings_invalid", "createInturn needs a databaseUrl or a pool, and only one of them.");
 }
 

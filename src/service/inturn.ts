@@ -171,11 +171,11 @@ export class EmbeddedInturn implements Inturn {
   }
 
   async #startWorker(): Promise<RunningWorker> {
-    const { handler, databaseUrl, settings, log, ownsProcess } = this.#parts;
+    const { handler, databaseUrl, poolerUrl, settings, log, ownsProcess } = this.#parts;
     if (handler === undefined)
       throw new InturnError("handler_missing", "Give createInturn a handler: handler: async (event, context) => { … }");
     const { signal } = this.#stopping;
-    const worker = await startWorker({ settings, databaseUrl, log, handler, ownsProcess, signal });
+    const worker = await startWorker({ settings, databaseUrl, poolerUrl, log, handler, ownsProcess, signal });
     this.#running = worker;
     void worker.failed.then((error) => log.fatal({ err: error }, "the worker cannot go on"));
     return worker;

@@ -6,7 +6,10 @@ import type { NamedHandler } from "./compose-handler.ts";
 /** What a worker is composed of. */
 export interface WorkOptions {
   readonly settings: Settings;
+  /** PostgreSQL itself. */
   readonly databaseUrl: DatabaseAddress;
+  /** A pooler in front of it, for what needs no session of its own. */
+  readonly poolerUrl?: DatabaseAddress | undefined;
   readonly log: Log;
   /** Instead of the handler that the settings name. */
   readonly handler?: NamedHandler;

@@ -21,14 +21,15 @@ const CONNECTIONS_MAX = 100;
 export async function startWorkerListener(options: {
   settings: Settings;
   databaseUrl: DatabaseAddress;
+  poolerUrl?: DatabaseAddress | undefined;
   port: number;
   log: Log;
   exposeMetrics: () => Promise<string>;
   isReady: () => boolean;
 }): Promise<Listening> {
-  const { settings, databaseUrl: url, port, log, exposeMetrics, isReady } = options;
+  const { settings, databaseUrl: url, poolerUrl: pooler, port, log, exposeMetrics, isReady } = options;
   const onError = (error: Error) => log.debug({ err: error }, "a database connection broke");
-  const database = openDatabase({ url, name: "inturn metrics", connectionsMax: 1, onError });
+  const database = openDatabase({ url, pooler, name: "inturn metrics", connectionsMax: 1, onError });
   try {
     const openTo = await openToWhom(database, settings, log);
     const access = createAccess({ database, environmentKeys: settings.apiKeys ?? [] });

@@ -8,7 +8,12 @@ import type { WorkerMetrics } from "../metrics/worker-metrics.ts";
 
 /** What a worker is made of. */
 export interface WorkerOptions {
+  /** PostgreSQL itself. */
   readonly databaseUrl: DatabaseAddress;
+  /** A pooler in front of it, for what needs no session of its own. */
+  readonly poolerUrl?: DatabaseAddress | undefined;
+  /** Connections of this worker at most. */
+  readonly workerConnectionsMax: number;
   readonly handler: Handler;
   /** Where the handler wants several events together. */
   readonly batch: BatchOptions | undefined;

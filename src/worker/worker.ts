@@ -60,7 +60,7 @@ export class Worker {
     const { databaseUrl: url, log, leaseMs } = options;
     this.#options = options;
     this.#identity = { id: randomUUID(), host: hostname(), pid: process.pid, concurrency: options.concurrency };
-    const { database, transactionPool } = openWorkerPools(url, log);
+    const { database, transactionPool } = openWorkerPools(options);
     this.#database = database;
     this.#transactionPool = transactionPool;
     this.#transactions = createTransactions(transactionPool, { idleMsMax: leaseMs, log });

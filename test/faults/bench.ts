@@ -112,6 +112,7 @@ export class Bench {
   readonly #keepers: Promise<unknown>[] = [];
   #isEnding = false;
   readonly #healings: (() => Promise<void> | void)[] = [];
+  readonly #closings: (() => Promise<void> | void)[] = [];
   /** Of the whole run; a scenario sets what it demands. */
   readonly demands: Demands = {};
 
@@ -258,6 +259,11 @@ export class Bench {
     this.#healings.push(heal);
   }
 
+  /** Is called when all processes of the run have ended. */
+  onClose(close: () => Promise<void> | void): void {
+    this.#closings.push(close);
+  }
+
   /** Runs a statement in the run's database, as superuser. */
   async query<Row extends Record<string, unknown>>(text: string, values: unknown[] = []): Promise<Row[]> {
     return await this.server.query<Row>(text, values, this.database);
@@ -299,6 +305,7 @@ export class Bench {
     for (const part of this.parts) part.process.child.kill("SIGKILL");
     await Promise.all(this.parts.map((part) => part.process.ended));
     await Promise.all(this.parts.map((part) => part.proxy.close()));
+    for (const close of this.#closings) await close();
     await this.server.dropDatabase(this.database);
   }
 

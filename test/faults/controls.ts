@@ -111,7 +111,7 @@ const CONTROLS: readonly Control[] = [
   {
     name: "what a transaction leaves in its session meets the next one",
     scenario: misusedClients,
-    mutation: { file: "src/db/session.ts", find: "`${how}; ${RESET}`", replace: "how" },
+    mutation: { file: "src/db/session.ts", find: "`${how}; ${reset}`", replace: "how" },
   },
   {
     name: "turns go ahead of their settles without a bound",

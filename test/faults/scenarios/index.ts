@@ -16,6 +16,7 @@ import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemor
 import { mixture } from "./mixture.ts";
 import { halfOpen, linkDown, slowLinks } from "./network.ts";
 import { killedOperation, pausedRestart } from "./operators.ts";
+import { pooler } from "./pooler.ts";
 import { powerCut } from "./power.ts";
 import {
   blockedLoop,
@@ -60,6 +61,7 @@ export const SCENARIOS: readonly Scenario[] = [
   noConnections,
   outOfMemory,
   pausedRestart,
+  pooler,
   powerCut,
   restartLoop,
   rollingRestart,
