@@ -20,6 +20,9 @@ const CONNECT_MS_MAX = 5_000;
 /** Longest time one statement may take on the server, unless told. */
 const STATEMENT_MS_MAX = 30_000;
 
+/** A name that leads to another server by now is looked up again after this long, also for connections that only read. */
+const LIFE_SECONDS_MAX = 60;
+
 /** A server that does not answer at all is given up this long after its statement should have been. */
 const ANSWER_MS_MAX = 2_000;
 
@@ -82,6 +85,7 @@ export function openDatabase(options: {
       : reachOf(pooler)),
     application_name: options.name,
     max: options.connectionsMax,
+    maxLifetimeSeconds: LIFE_SECONDS_MAX,
     connectionTimeoutMillis: CONNECT_MS_MAX,
     query_timeout: statementMsMax + ANSWER_MS_MAX,
     keepAlive: true,

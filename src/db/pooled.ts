@@ -4,6 +4,7 @@
  * prepared under a name. That takes two more round trips for each statement.
  */
 import pg from "pg";
+import { isReadOnly } from "../errors/database.ts";
 
 /** What their transactions begin with, for pools that go through a pooler. */
 const SETTINGS = new WeakMap<pg.Pool, string>();
@@ -44,8 +45,8 @@ async function queryInTransaction(
     client.release();
     return result;
   } catch (error) {
-    // Without an answer of PostgreSQL nobody knows in what state the connection is.
-    const isOver = error instanceof pg.DatabaseError && (await rollBack(client));
+    // Without an answer of PostgreSQL nobody knows in what state the connection is; and a server that lets nobody write is left.
+    const isOver = error instanceof pg.DatabaseError && !isReadOnly(error) && (await rollBack(client));
     client.release(!isOver);
     throw error;
   }

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { codeOf } from "../errors/database.ts";
+import { codeOf, isReadOnly } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Permits } from "./permits.ts";
 import type { Database, Queryable, TransactionClient } from "./pool.ts";
@@ -69,8 +69,8 @@ export async function inTransaction<Result, Finished>(
     return { result, finished };
   } catch (error) {
     guard.end();
-    // Destroying the connection rolls back as well, when it cannot be asked to.
-    const mayAsk = !isClean && !guard.isOccupied;
+    // Destroying the connection rolls back as well, when it cannot be asked to; and leaves a server that lets nobody write any more.
+    const mayAsk = !isClean && !guard.isOccupied && !isReadOnly(error);
     if (mayAsk)
       isClean = await endTransaction(client, "rollback", ownsSession).then(
         (end) => end.isClean,

@@ -97,12 +97,12 @@ export interface BenchOptions {
 
 /** One run's surroundings. */
 export class Bench {
-  readonly server: FaultServer;
   readonly random: Random;
   readonly clients: Clients;
   readonly database: string;
   readonly isFull: boolean;
   readonly parts: Part[] = [];
+  #server: FaultServer;
   readonly #unsettledMax: number;
   readonly #main: string | undefined;
   readonly #folder: string;
@@ -117,7 +117,7 @@ export class Bench {
   readonly demands: Demands = {};
 
   constructor(options: BenchOptions) {
-    this.server = options.server;
+    this.#server = options.server;
     this.random = options.random;
     this.isFull = options.isFull;
     this.#unsettledMax = options.unsettledMax;
@@ -125,6 +125,17 @@ export class Bench {
     this.#main = options.main;
     this.#folder = options.folder;
     this.clients = new Clients(options.random.fork());
+  }
+
+  /** The server that all use now. */
+  get server(): FaultServer {
+    return this.#server;
+  }
+
+  /** New connections lead to another server, of every process and of the suite itself. Those that are open go on. */
+  moveTo(server: FaultServer): void {
+    this.#server = server;
+    for (const part of this.parts) part.proxy.leadTo(server.port);
   }
 
   /** Where the witness writes. */
@@ -259,7 +270,7 @@ export class Bench {
     this.#healings.push(heal);
   }
 
-  /** Is called when all processes of the run have ended. */
+  /** Is called when all processes of the run have ended, and its database is gone. */
   onClose(close: () => Promise<void> | void): void {
     this.#closings.push(close);
   }
@@ -305,8 +316,8 @@ export class Bench {
     for (const part of this.parts) part.process.child.kill("SIGKILL");
     await Promise.all(this.parts.map((part) => part.process.ended));
     await Promise.all(this.parts.map((part) => part.proxy.close()));
-    for (const close of this.#closings) await close();
     await this.server.dropDatabase(this.database);
+    for (const close of this.#closings) await close();
   }
 
   /** Everything that the checker judges. */

@@ -45,7 +45,7 @@ const TAIL_LENGTH = 40;
 /** A running proxy. */
 export class Proxy {
   readonly port: number;
-  readonly #target: { host: string; port: number };
+  #target: { host: string; port: number };
   readonly #random: Random;
   readonly #server: Server;
   readonly #links = new Set<Link>();
@@ -79,6 +79,11 @@ export class Proxy {
     this.#mode = mode;
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
+  }
+
+  /** Leads new connections to another server. */
+  leadTo(port: number): void {
+    this.#target = { ...this.#target, port };
   }
 
   /** Breaks every connection, or the share of one in `oneIn`. Returns how many. */

@@ -1,11 +1,12 @@
 /**
  * A PostgreSQL server of the suite's own, durable as PostgreSQL ships it, that can be stopped, killed and frozen.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
-import { appendFile, chown, mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { appendFile, chown, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import pg from "pg";
 import { migrateDatabase } from "../../src/db/migrate.ts";
 import { findFreePort } from "../../src/embedded/embedded-postgres.ts";
@@ -89,6 +90,56 @@ export class FaultServer {
     await migrateDatabase(server.url(TEMPLATE));
     await server.query("checkpoint");
     return server;
+  }
+
+  /**
+   * Makes a standby of this server that follows it; meanwhile this one is away.
+   *
+   * @param options.isSynchronous whether a commit waits until the standby has it on its disk
+   */
+  async createStandby(options: { isSynchronous: boolean }): Promise<FaultServer> {
+    await this.stop("fast");
+    const folder = await mkdtemp(join(tmpdir(), "inturn-standby-"));
+    const standby = new FaultServer(folder, await findFreePort(), this.#bin, this.#user);
+    standby.#forget = onExit(() => {
+      standby.#postmaster?.kill("SIGQUIT");
+      rmSync(folder, { recursive: true, force: true });
+    });
+    await promisify(execFile)("cp", ["-a", `${this.folder}/.`, folder]);
+    await writeFile(join(standby.#data, "standby.signal"), "");
+    const primary = `host=127.0.0.1 port=${this.port} user=${ADMIN}`;
+    await appendFile(join(standby.#data, "postgresql.conf"), `primary_conninfo = '${primary}'\n`);
+    await this.start();
+    await standby.start();
+    await until("the standby follows", async () => await this.isFollowed("async"));
+    if (!options.isSynchronous) return standby;
+    await this.query("alter system set synchronous_standby_names = '*'");
+    await this.query("select pg_reload_conf()");
+    await until("commits wait for the standby", async () => await this.isFollowed("sync"));
+    return standby;
+  }
+
+  /** Whether a standby receives what is written here, in this way. */
+  async isFollowed(how: "async" | "sync"): Promise<boolean> {
+    const found = await this.query("select from pg_stat_replication where state = 'streaming' and sync_state = $1", [
+      how,
+    ]);
+    return found.length > 0;
+  }
+
+  /** A standby stays behind: as one whose link is slow, for ever. */
+  async stopFollowing(): Promise<void> {
+    await this.query("alter system set primary_conninfo = ''");
+    await this.query("select pg_reload_conf()");
+    await until(
+      "it hears nothing more",
+      async () => (await this.query("select from pg_stat_wal_receiver")).length === 0,
+    );
+  }
+
+  /** A standby becomes a primary. Commits wait for nobody any more. */
+  async promote(): Promise<void> {
+    await this.query("select pg_promote()");
   }
 
   get #data(): string {

@@ -11,6 +11,7 @@ import {
   terminateBackends,
 } from "./database.ts";
 import { diskFull } from "./disk.ts";
+import { failover, switchover } from "./failover.ts";
 import { badHandlers, misusedClients, wrongClocks } from "./handlers.ts";
 import { deadlyHandlers, killAtPoints, killTransactions, killWorkers, outOfMemory } from "./kills.ts";
 import { mixture } from "./mixture.ts";
@@ -42,6 +43,7 @@ export const SCENARIOS: readonly Scenario[] = [
   deafListener,
   diskFull,
   emptiedQueue,
+  failover,
   flappingTarget,
   frozenBackend,
   halfOpen,
@@ -70,6 +72,7 @@ export const SCENARIOS: readonly Scenario[] = [
   stopAndContinue,
   stopInARush,
   stopTransactions,
+  switchover,
   terminateBackends,
   twoVersions,
   wakeUps,
