@@ -1,3 +1,4 @@
+CREATE SEQUENCE "inturn"."first_epoch" INCREMENT BY 1 MINVALUE 0 MAXVALUE 9223372036854775807 START WITH 0 CACHE 1;--> statement-breakpoint
 CREATE TABLE "inturn"."target_attempts" (
 	"target" text collate "C" NOT NULL,
 	"worker_id" uuid NOT NULL,

@@ -46,8 +46,10 @@ test(
     const files = (await readdir("drizzle")).filter((name) => name.endsWith("_tables.sql")).toSorted();
     const newest = await readFile(`drizzle/${files.at(-1)}`, "utf8");
     const added = Array.from(newest.matchAll(/ALTER TABLE ("\w+"\."\w+") ADD COLUMN ("\w+")/g));
-    assert.ok(added.length > 0);
+    const sequences = Array.from(newest.matchAll(/CREATE SEQUENCE ("\w+"\."\w+")/g));
+    assert.ok(added.length + sequences.length > 0);
     for (const [, table, column] of added) await db.query(`alter table ${table} drop column ${column} cascade`);
+    for (const [, sequence] of sequences) await db.query(`drop sequence ${sequence} cascade`);
     assert.equal((await readReadiness(db.database)).isMigrated, false);
   }),
 );

@@ -89,18 +89,27 @@ test(
     await client.connect();
     const [asking = "", ...none] = blocks("sql");
     assert.deepEqual(none, []);
-    const [appending = "", viewing = "", operating = "", bulk = "", targeting = "", pausing = "", ...more] = blocks(
-      "sql",
-      await read("sql"),
-    );
+    const [
+      appending = "",
+      viewing = "",
+      operating = "",
+      bulk = "",
+      targeting = "",
+      pausing = "",
+      erasing = "",
+      ...more
+    ] = blocks("sql", await read("sql"));
     assert.deepEqual(more, []);
     const sql = [asking, appending, viewing, operating, bulk, targeting, pausing];
     for (const text of sql) await client.query(text);
-    await client.end();
-    assert.deepEqual(await db.query("select account_id, events from inturn.account_results order by 1"), [
+    const list = async () => await db.query("select account_id, events from inturn.account_results order by 1");
+    assert.deepEqual(await list(), [
       { account_id: "a1", events: 4 },
       { account_id: "b7", events: 1 },
     ]);
+    await client.query(erasing);
+    await client.end();
+    assert.deepEqual(await list(), [{ account_id: "b7", events: 1 }]);
   }),
 );
 

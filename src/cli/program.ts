@@ -56,6 +56,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./doctor.ts")).createDoctorCommand(),
   },
   {
+    name: "roles",
+    description: "print the SQL of roles that may do no more than they need; --apply runs it",
+    load: async () => (await import("./roles.ts")).createRolesCommand(),
+  },
+  {
     name: "load",
     description: "send events of random accounts to a running API; each carries its number within its account",
     load: async () => (await import("./load.ts")).createLoadCommand(),
@@ -84,6 +89,11 @@ const COMMANDS: readonly ListedCommand[] = [
     name: "prune",
     description: "delete events that were settled long ago, and forget their ids; dead letters stay",
     load: async () => (await import("./prune.ts")).createPruneCommand(),
+  },
+  {
+    name: "erase",
+    description: "remove everything of an account for ever, events that wait as well",
+    load: async () => (await import("./erase.ts")).createEraseCommand(),
   },
   {
     name: "keys",

@@ -2,40 +2,11 @@
 import { formatDuration } from "../domain/duration.ts";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Check, ok, readRow } from "./examine-check.ts";
+import { PRIVILEGES } from "./examine-privileges.ts";
 import { IS_STRANDED } from "./wake-ups.ts";
-
-/** More are not named. */
-const NAMED_MAX = 5;
 
 /** Fewer old versions of rows are normal, whatever their share. */
 const DEAD_ROWS_MIN = 100_000;
-
-const PRIVILEGES: Check = {
-  check: "privileges",
-  look: async (client) => {
-    const { role, lacks } = await readRow<{ role: string; lacks: string[] }>(
-      client,
-      `select current_user as role, array(
-         select format('usage of schema %I', n.nspname) from pg_namespace as n
-         where n.nspname in ('inturn', 'graphile_worker') and not has_schema_privilege(n.oid, 'usage')
-         union all
-         select format('%s on %I.%I', p, n.nspname, c.relname)
-         from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-           cross join unnest(array['select', 'insert', 'update', 'delete']) as p
-         where n.nspname = 'inturn' and c.relkind = 'r' and c.relname <> 'migrations' and not has_table_privilege(c.oid, p)
-         union all
-         select format('execute on %s', f.oid::regprocedure) from pg_proc as f
-         where f.pronamespace = to_regnamespace('inturn') and not has_function_privilege(f.oid, 'execute')
-       ) as lacks`,
-    );
-    if (lacks.length === 0) return ok(`${role} may do everything that a worker, an API and an operator do`);
-    const more = lacks.length > NAMED_MAX ? `, and ${lacks.length - NAMED_MAX} more` : "";
-    const found = `${role} lacks ${lacks.slice(0, NAMED_MAX).join(", ")}${more}`;
-    const advice =
-      "Grant them to the role of workers and API, or let it be a member of the owner. Who only appends needs none.";
-    return { level: "problem", found, advice };
-  },
-};
 
 const DEAD_ROWS: Check = {
   check: "dead-rows",

@@ -9,14 +9,7 @@ import type { Database } from "./pool.ts";
  */
 export const LOCK_MS_MAX = { append: 50, turn: 150 };
 
-const FIND_LOCKED = {
-  name: "inturn_find_locked",
-  text: `
-    with free as materialized (
-      select a.id from inturn.accounts as a where a.id = any ($1::text[]) order by a.id for update skip locked
-    )
-    select a.id from inturn.accounts as a where a.id = any ($1::text[]) and not exists (select from free as f where f.id = a.id)`,
-};
+const FIND_LOCKED = { name: "inturn_find_locked", text: "select id from inturn.locked_accounts($1::text[]) as id" };
 
 /** Which of these accounts are locked by somebody else at this moment. */
 export async function findLockedAccounts(database: Database, accountIds: readonly string[]): Promise<Set<string>> {

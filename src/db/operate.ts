@@ -82,6 +82,16 @@ export async function operate(database: Database, operation: Operation): Promise
   return operated ?? { state: "idle", seq: 0 };
 }
 
+/**
+ * Removes everything of an account, and says how many events that were.
+ *
+ * @throws InturnError `account_not_found`, or `account_running` while an event of it is being handled; then nothing was changed
+ */
+export async function eraseAccount(database: Database, accountId: string): Promise<number> {
+  const erased = await callOperator<{ events: number }>(database, "select inturn.erase($1) as events", [accountId]);
+  return erased?.events ?? 0;
+}
+
 /** One entry of the record of what operators did. */
 export interface OperatorLogEntry {
   readonly at: string;

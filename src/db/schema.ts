@@ -27,6 +27,9 @@ import { TARGET_VERBS } from "../domain/target.ts";
 import { byteOrderedText, moment, oneOf } from "./columns.ts";
 import { inturn } from "./namespace.ts";
 
+/** The epoch of an account that is made: beyond those of all that were erased. */
+export const firstEpoch = inturn.sequence("first_epoch", { minValue: 0, startWith: 0 });
+
 /** One row per account: its counters, its state, and who holds its lease. */
 export const accounts = inturn.table(
   "accounts",

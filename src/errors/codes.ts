@@ -99,6 +99,10 @@ export const ERRORS = {
     status: null,
     says: "A pooler in front of the database refuses or throws away our sessions' settings: set `INTURN_DIRECT_DATABASE_URL`.",
   },
+  roles_not_allowed: {
+    status: null,
+    says: "This role may not make the roles, or grant them what they need: nothing was changed.",
+  },
   demo_running: { status: null, says: "Another demo runs in this database: wait for its end." },
   migration_failed: { status: null, says: "The database could not be migrated; nothing of the migration was kept." },
   embedded_postgres_failed: { status: null, says: "The embedded PostgreSQL could not be started." },

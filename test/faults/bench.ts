@@ -111,6 +111,7 @@ export class Bench {
   readonly #recoveries: Recovery[] = [];
   readonly #keepers: Promise<unknown>[] = [];
   #isEnding = false;
+  #isEmpty = false;
   readonly #healings: (() => Promise<void> | void)[] = [];
   readonly #closings: (() => Promise<void> | void)[] = [];
   /** Of the whole run; a scenario sets what it demands. */
@@ -146,6 +147,7 @@ export class Bench {
   /** Makes the database and the witness's folder. */
   async open(options: { empty?: boolean } = {}): Promise<void> {
     await mkdir(this.witnessFolder, { recursive: true });
+    this.#isEmpty = options.empty === true;
     await this.server.createDatabase(this.database, options);
   }
 
@@ -169,7 +171,8 @@ export class Bench {
         ...(options.isOld === true
           ? OLD_ENVIRONMENT
           : { ...ENVIRONMENT, INTURN_UNSETTLED_MAX: String(this.#unsettledMax) }),
-        DATABASE_URL: this.server.url(this.database, address),
+        // What a database is given later has no roles yet.
+        DATABASE_URL: this.server.url(this.database, { ...address, kind: this.#isEmpty ? undefined : kind }),
         FAULTS_WITNESS: this.witnessFolder,
         NODE_OPTIONS: options.nodeOptions ?? "",
         ...options.environment,

@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { migrateDatabase } from "../../src/db/migrate.ts";
+import { openDatabase } from "../../src/db/pool.ts";
+import { applyRoles, planRoles } from "../../src/db/roles.ts";
 import { findFreePort } from "../../src/embedded/embedded-postgres.ts";
 import { findServerUser, preparePostgresBinaries, type ServerUser } from "../../src/embedded/postgres-binaries.ts";
 import { until } from "../support/until.ts";
@@ -17,8 +19,12 @@ import { onExit } from "./exit.ts";
 /** How PostgreSQL may be stopped: `immediate` is a crash, without a checkpoint. */
 export type StopMode = "fast" | "immediate";
 
-/** The superuser, for the suite; the processes under test are the owner of their database and no more. */
+/** The superuser, for the suite. The processes under test log in as roles that may do what they are for, and no more; the owner migrates. */
 const ADMIN = "postgres";
+const LOGINS = { serve: ["api", ["ingest", "read", "operate"]], work: ["worker", ["work"]] } as const;
+
+/** The roles as which the processes under test log in. */
+export const LOGIN_NAMES: readonly string[] = Object.values(LOGINS).map(([name]) => name);
 const OWNER = "inturn";
 const TEMPLATE = "inturn_template";
 
@@ -88,6 +94,7 @@ export class FaultServer {
     await server.query(`create role ${OWNER} login`);
     await server.query(`create database ${TEMPLATE} owner ${OWNER}`);
     await migrateDatabase(server.url(TEMPLATE));
+    await server.#createLogins();
     await server.query("checkpoint");
     return server;
   }
@@ -146,9 +153,24 @@ export class FaultServer {
     return join(this.folder, "data");
   }
 
-  /** The address of a database for a process under test; by default straight, without a proxy. */
-  url(database: string, address: { host?: string; port?: number } = {}): string {
-    return `postgres://${OWNER}@${address.host ?? "127.0.0.1"}:${address.port ?? this.port}/${database}`;
+  async #createLogins(): Promise<void> {
+    const owner = openDatabase({
+      url: this.adminUrl(TEMPLATE),
+      name: "faults",
+      connectionsMax: 1,
+      onError: () => undefined,
+    });
+    await applyRoles(owner, await planRoles(owner, "inturn_"));
+    await owner.end();
+    for (const [login, duties] of Object.values(LOGINS)) {
+      await this.query(`create role ${login} login in role ${duties.map((duty) => `inturn_${duty}`).join(", ")}`);
+    }
+  }
+
+  /** The address of a database for a process under test; by default for the owner, and straight, without a proxy. */
+  url(database: string, address: { host?: string; port?: number; kind?: "serve" | "work" | undefined } = {}): string {
+    const { host = "127.0.0.1", port = this.port, kind } = address;
+    return `postgres://${kind === undefined ? OWNER : LOGINS[kind][0]}@${host}:${port}/${database}`;
   }
 
   /** The address of a database for the suite itself. */

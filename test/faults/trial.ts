@@ -94,7 +94,7 @@ async function diagnose(bench: Bench): Promise<Record<string, unknown>> {
     workers: "select id, pid, life_key, lease_expires_at - clock_timestamp() as left from inturn.workers",
     jobs: "select key, attempts, run_at, locked_at, locked_by from graphile_worker.jobs limit 5",
     connections:
-      "select application_name, state, wait_event, count(*), left(max(query), 60) as query from pg_stat_activity where datname = current_database() and usename = 'inturn' group by 1, 2, 3",
+      "select application_name, state, wait_event, count(*), left(max(query), 60) as query from pg_stat_activity where datname = current_database() and usename <> 'postgres' group by 1, 2, 3",
   };
   const answers = Object.entries(questions).map(async ([what, text]) => [what, await bench.query(text)] as const);
   return Object.fromEntries(await Promise.all(answers));
@@ -110,7 +110,7 @@ async function checkHealth(bench: Bench): Promise<string[]> {
     if (megabytes > RSS_MB_MAX) problems.push(`memory: a ${part.kind} process has ${Math.round(megabytes)} MB`);
   }
   const [row] = await bench.query<{ connections: number }>(
-    "select count(*)::float8 as connections from pg_stat_activity where datname = current_database() and usename = 'inturn'",
+    "select count(*)::float8 as connections from pg_stat_activity where datname = current_database() and usename <> 'postgres'",
   );
   const connectionsMax = CONNECTIONS_PER_PART_MAX * bench.left.length;
   if ((row?.connections ?? 0) > connectionsMax)

@@ -4,6 +4,7 @@ import { until } from "../../support/until.ts";
 import type { Bench } from "../bench.ts";
 import { monotonicMs } from "../clock.ts";
 import { accountsNamed, appendBacklog, type Scenario, sendCommonTraffic } from "../scenario.ts";
+import { LOGIN_NAMES } from "../server.ts";
 
 /** After the database is back: reconnecting, a renewal, a wake-up. */
 export const RECOVERY_MS_MAX = 4_000;
@@ -29,7 +30,7 @@ export const terminateBackends: Scenario = {
 export async function terminate(bench: Bench, options: { most: number; where?: string }): Promise<number> {
   const ended = await bench.query(
     `select pg_terminate_backend(pid) from pg_stat_activity
-     where datname = current_database() and usename = 'inturn' and ${options.where ?? "true"}
+     where datname = current_database() and usename <> 'postgres' and ${options.where ?? "true"}
      order by md5(pid::text || $1) limit $2`,
     [String(bench.random.int(0, 1e9)), options.most],
   );
@@ -104,7 +105,7 @@ export const frozenBackend: Scenario = {
     sendCommonTraffic(bench, 5_000);
     await sleep(bench.random.int(300, 1_000));
     const [row] = await bench.query<{ pid: number; port: number; name: string; query: string }>(
-      `select pid, client_port as port, application_name as name, query from pg_stat_activity where datname = current_database() and usename = 'inturn'
+      `select pid, client_port as port, application_name as name, query from pg_stat_activity where datname = current_database() and usename <> 'postgres'
        order by md5(pid::text || $1) limit 1`,
       [String(bench.random.int(0, 1e9))],
     );
@@ -149,8 +150,9 @@ export const noConnections: Scenario = {
     await bench.start({ servers: 1, workers: 2 });
     sendCommonTraffic(bench, 4_000);
     await sleep(bench.random.int(300, 1_000));
-    const allow = (most: number) =>
-      bench.server.query(`alter role inturn connection limit ${most}`).then(() => undefined);
+    const allow = async (most: number) => {
+      for (const name of LOGIN_NAMES) await bench.server.query(`alter role ${name} connection limit ${most}`);
+    };
     await allow(1);
     bench.onHeal(() => allow(-1));
     await terminate(bench, { most: 100, where: "application_name = 'inturn api'" });

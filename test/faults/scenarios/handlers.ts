@@ -21,7 +21,7 @@ export const badHandlers: Scenario = {
     bench.demands.blocked = ["hopeless"];
     bench.demands.counts = true;
     await bench.query("create table public.counters (account text primary key, n bigint not null)");
-    await bench.query("grant all on public.counters to inturn");
+    await bench.query("grant all on public.counters to worker");
     await bench.start({ servers: 1, workers: 2 });
     const counting = { counts: true };
     bench.clients.send({
@@ -70,7 +70,7 @@ export const misusedClients: Scenario = {
     await bench.query("create table public.counters (account text primary key, n bigint not null)");
     // Where the counters of a session go that was left pointing there.
     await bench.query("create schema evil; create table evil.counters (like public.counters including all)");
-    await bench.query("grant usage on schema evil to inturn; grant all on public.counters, evil.counters to inturn");
+    await bench.query("grant usage on schema evil to worker; grant all on public.counters, evil.counters to worker");
     await bench.start({ servers: 1, workers: 2 });
     const traffic = { eventsPerAccount: 20, overMs: 3_000 };
     bench.clients.send({ ...traffic, accounts: accountsNamed("a", 12), behaviourOf: () => ({ counts: true }) });

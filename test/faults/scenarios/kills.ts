@@ -149,7 +149,7 @@ export const killTransactions: Scenario = {
 export async function countInTransactions(bench: Bench): Promise<void> {
   bench.demands.counts = true;
   await bench.query("create table public.counters (account text primary key, n bigint not null)");
-  await bench.query("grant all on public.counters to inturn");
+  await bench.query("grant all on public.counters to worker");
   await bench.start({ servers: 1, workers: 2 });
   const behaviourOf = (_account: string, _n: number, random: Bench["random"]) => ({
     ms: random.int(0, 150),

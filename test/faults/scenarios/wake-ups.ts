@@ -90,7 +90,7 @@ export const herd: Scenario = {
     await bench.start({ workers }, { environment: { INTURN_CONCURRENCY: "200" } });
     await sleep(1_000);
     const [row] = await bench.query<{ connections: number }>(
-      "select count(*)::float8 as connections from pg_stat_activity where usename = 'inturn'",
+      "select count(*)::float8 as connections from pg_stat_activity where usename <> 'postgres'",
     );
     const connectionsMax = 20 * (workers + 1);
     await until(
