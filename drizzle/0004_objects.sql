@@ -1831,6 +1831,17 @@ begin
 end
 $$;
 --> statement-breakpoint
+-- upgrade/oldest_program.sql
+
+-- The oldest program that may work with these tables, by the newest migration that it has to know, in ms since 1970. Older ones refuse
+-- to start.
+--
+-- A release that adds something leaves it alone: programs of the version before go on while the new ones are rolled out. A release that
+-- takes something away raises it to the migration of the first version that does without.
+create or replace function inturn.oldest_program() returns bigint
+language sql immutable parallel safe
+return 1795654223497;
+--> statement-breakpoint
 -- views/account_results.sql
 
 -- One row per account. The head is the first event that is not settled; every event after it waits for it.
@@ -2075,7 +2086,7 @@ $$;
 -- privileges.sql
 
 -- Privileges are closed by default: whatever this schema has, now or in a later version, PUBLIC may not use, except the three
--- functions that append. Using the schema itself must be granted to a role, with everything else that the role needs.
+-- functions that append, and the one that tells programs whether they are too old. Using the schema itself must be granted to a role, with everything else that the role needs.
 --
 -- Functions run with the rights of the schema's owner and look up what they do not name in full in pg_catalog first. An empty
 -- search path would not do: then the caller's temporary schema comes first, and a type of theirs could run code with those rights.
@@ -2083,6 +2094,7 @@ revoke all on schema inturn from public;
 revoke all on all tables in schema inturn from public;
 revoke all on all sequences in schema inturn from public;
 revoke all on all routines in schema inturn from public;
+grant execute on function inturn.oldest_program() to public;
 grant execute on function inturn.append_event(text, json, text, text) to public;
 grant execute on function inturn.append_json(json) to public;
 grant execute on function inturn.append_events(text[], json[], text[], text[], timestamptz[]) to public;

@@ -5,7 +5,7 @@ import pg from "pg";
 import { migrateDatabase, urlOfDatabase } from "../src/db/migrate.ts";
 import { readReadiness } from "../src/db/progress.ts";
 import { withDatabase } from "./support/database.ts";
-import { runProcess } from "./support/process.ts";
+import { runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
 const DRIZZLE_KIT = new URL("../node_modules/drizzle-kit/bin.cjs", import.meta.url).pathname;
@@ -70,6 +70,47 @@ test(
     { empty: true },
   ),
 );
+
+/** As a release would make it that takes something away. */
+const NEWER = (oldestMs: number) => `
+  create or replace function inturn.oldest_program() returns bigint language sql immutable return ${oldestMs};
+  insert into inturn.migrations (hash, created_at) values ('newer', ${oldestMs})`;
+
+test(
+  "a program that is too old for the tables refuses to start; one that is not works with newer ones; one that runs goes on",
+  withDatabase(async (db) => {
+    const environment = { DATABASE_URL: db.url, INTURN_HANDLER: "sleep", INTURN_HANDLER_MS: "0" };
+    const worker = startProcess(["work"], environment);
+    await worker.ready;
+    await db.query("insert into inturn.migrations (hash, created_at) values ('newer', 9999999999999)");
+    assert.equal((await runProcess(["status", "--json"], environment)).code, 0);
+    assert.equal((await runProcess(["migrate", "--check"], environment)).code, 0);
+
+    await db.query(NEWER(9_999_999_999_999));
+    for (const command of ["work", "serve", "status", "migrate", "verify"]) {
+      const { code, stderr } = await runProcess([command], { ...environment, PORT: "0" });
+      assert.equal(code, 1, command);
+      assert.match(
+        stderr,
+        /migrated by a newer version\..* migration of 2286-11-20T17:46, .* upgrade it\. \[database_too_new\]/,
+      );
+    }
+    await db.query("select from inturn.append_event('a', '{}')");
+    await until(
+      "it is handled",
+      async () => (await db.query("select from inturn.events where outcome = 'processed'")).length === 1,
+    );
+    assert.equal(await worker.stop(), 0);
+  }),
+);
+
+test("the tables say which of the versions is the oldest that may work with them", async () => {
+  const { entries } = JSON.parse(await readFile("drizzle/meta/_journal.json", "utf8")) as {
+    entries: { when: number; tag: string }[];
+  };
+  const [, oldest] = /return (\d+);/.exec(await readFile("src/db/sql/upgrade/oldest_program.sql", "utf8")) ?? [];
+  assert.ok(entries.some(({ when, tag }) => when === Number(oldest) && tag.endsWith("_objects")));
+});
 
 test(
   "a migration that fails says what PostgreSQL said, and exits 1",

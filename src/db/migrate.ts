@@ -41,6 +41,7 @@ export async function migrateDatabase(
 ): Promise<Migrated> {
   return await withClient(url, { application_name: "inturn migrate", keepAlive: true }, async (client) => {
     const postgres = await readVersion(client, url);
+    await requireKnown(client);
     await migrateUnderLoad(client, say);
     // Apart from our own: a worker that waits for our tables may hold graphile-worker's, and nobody would see the deadlock.
     await inMigration(client, say, () => migrateGraphileWorker(url));
@@ -67,9 +68,14 @@ export function newestMigrationMs(): number {
   );
 }
 
-/** Whether the tables of this version are there. */
+/**
+ * Whether the tables of this version are there; they may be of a newer one that this program can work with.
+ *
+ * @throws InturnError `database_too_new` when it cannot
+ */
 export async function isMigrated(url: DatabaseAddress): Promise<boolean> {
   return await withClient(url, { application_name: "inturn", connectionTimeoutMillis: 5_000 }, async (client) => {
+    await requireKnown(client);
     const { isMigrated: isThere } = await readReadiness(client);
     return isThere;
   });
@@ -170,6 +176,26 @@ async function applyMigrations(client: pg.Client): Promise<void> {
     for (const statement of sql) await client.query(statement);
     await client.query("insert into inturn.migrations (hash, created_at) values ($1, $2)", [hash, folderMillis]);
   }
+}
+
+/** @throws InturnError `database_too_new` when the tables are of a version that takes away what this program needs */
+async function requireKnown(client: pg.Client): Promise<void> {
+  const { rows: found } = await client.query<{ says: boolean }>(
+    "select to_regproc('inturn.oldest_program') is not null as says",
+  );
+  // The first release did not say.
+  if (found[0]?.says !== true) return;
+  const { rows } = await client.query<{ oldest: string }>("select inturn.oldest_program() as oldest");
+  const [known, oldest] = [newestMigrationMs(), Number(rows[0]?.oldest)];
+  if (known >= oldest) return;
+  throw new InturnError(
+    "database_too_new",
+    `The database was migrated by a newer version. It needs a program that knows its migration of ${toDate(oldest)}, and this one knows none after ${toDate(known)}: upgrade it.`,
+  );
+}
+
+function toDate(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 16);
 }
 
 /** @throws InturnError when the server is too old, or a standby */

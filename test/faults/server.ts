@@ -46,6 +46,8 @@ export interface ServerOptions {
   readonly parent?: string;
   /** Lines of postgresql.conf. */
   readonly settings?: string;
+  /** The folder of PostgreSQL's programs; those of the package unless told. */
+  readonly bin?: string;
   /** More arguments of initdb. */
   readonly initdb?: readonly string[];
 }
@@ -70,7 +72,7 @@ export class FaultServer {
   /** Makes a cluster with a migrated template and starts it. */
   static async create(options: ServerOptions = {}): Promise<FaultServer> {
     const user = await findServerUser();
-    const bin = await preparePostgresBinaries(user);
+    const bin = options.bin ?? (await preparePostgresBinaries(user));
     const folder = await mkdtemp(join(options.parent ?? tmpdir(), "inturn-faults-"));
     if (user.uid !== undefined && user.gid !== undefined) await chown(folder, user.uid, user.gid);
     const server = new FaultServer(folder, await findFreePort(), bin, user);
