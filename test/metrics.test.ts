@@ -135,10 +135,10 @@ test(
 
 /** The names in the expressions of a file exist, and every one of ours is on the dashboard. */
 function checkFiles(known: ReadonlySet<string>): void {
-  const dashboard = JSON.parse(readFileSync("observe/grafana-dashboard.json", "utf8")) as {
+  const dashboard = JSON.parse(readFileSync("deploy/grafana/inturn.json", "utf8")) as {
     panels: { id: number; title: string; targets: { expr: string }[] }[];
   };
-  const { groups } = parseYaml(readFileSync("observe/alerts.yml", "utf8")) as {
+  const { groups } = parseYaml(readFileSync("deploy/alerts.yml", "utf8")) as {
     groups: {
       rules: { alert: string; expr: string; labels: { severity: string }; annotations: Record<string, string> }[];
     }[];

@@ -56,6 +56,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./doctor.ts")).createDoctorCommand(),
   },
   {
+    name: "health",
+    description: "ask the API, or a worker, on this machine whether it is ready; exit 1 if it is not",
+    load: async () => (await import("./health.ts")).createHealthCommand(),
+  },
+  {
     name: "roles",
     description: "print the SQL of roles that may do no more than they need; --apply runs it",
     load: async () => (await import("./roles.ts")).createRolesCommand(),
