@@ -51,6 +51,36 @@ test("every npm script that is mentioned exists, and every command is mentioned"
   for (const command of commands) assert.equal(scripts[command], `exec node src/cli/main.ts ${command}`);
 });
 
+/** `npm run name -- arguments`, or `inturn name arguments`. */
+const COMMAND_LINE = /(?:npm run (?:-s )?([a-z]+) -- |inturn ([a-z]+) )([^`#)\n|]+)/g;
+
+test("every command of the documents and alerts has the flags that it is shown with", async () => {
+  const commands = new Map((await createProgram()).commands.map((command) => [command.name(), command]));
+  let shown = 0;
+  for (const file of [
+    "README.md",
+    "bench/README.md",
+    "deploy/alerts.yml",
+    ...(await Array.fromAsync(glob("docs/*.md"))),
+  ]) {
+    for (const [line, byNpm, byName, rest = ""] of (await readFile(file, "utf8")).matchAll(COMMAND_LINE)) {
+      const command = commands.get(byNpm ?? byName ?? "");
+      if (command === undefined) continue;
+      const [word] = rest.trim().split(" ");
+      const wanted = command.commands.find((each) => each.name() === word) ?? command;
+      const known = new Set([...command.options, ...wanted.options].map(({ long }) => long));
+      for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(known.has(flag), `${file}: ${line}: ${flag}`);
+      for (const [, flag, value = ""] of rest.matchAll(/(--[a-z-]+) ([a-z]+)/g)) {
+        const choices = wanted.options.find(({ long }) => long === flag)?.argChoices;
+        assert.ok(choices === undefined || choices.includes(value), `${file}: ${line}: ${value}`);
+      }
+      if (command.commands.length > 0) assert.notEqual(wanted, command, `${file}: ${line}`);
+      shown += 1;
+    }
+  }
+  assert.ok(shown > 30, `${shown}`);
+});
+
 test("the README is short, and every link of the documents leads somewhere", async () => {
   assert.ok(readme.split("\n").length <= 150);
   for (const file of ["README.md", "bench/README.md", ...(await Array.fromAsync(glob("docs/*.md")))]) {
