@@ -205,7 +205,8 @@ test(
       ],
       "list paused accounts": [
         (d) => listAccounts(d, { states: ["paused"], prefixes: [], sort: "id", after: null, limit: BATCH }),
-        2 * batch,
+        // PostgreSQL 15 looks one account ahead.
+        2 * batch + 1,
         3 * batch,
         0,
       ],
