@@ -150,6 +150,11 @@ const COMMANDS: readonly ListedCommand[] = [
     description: "handle every event of the account again from this seq on",
     load: async () => (await import("./operate.ts")).createOperatorCommand("replay"),
   },
+  {
+    name: "completion",
+    description: "print a script that completes commands and flags in bash, zsh or fish",
+    load: async () => (await import("./completion.ts")).createCompletionCommand(),
+  },
 ];
 
 /**
