@@ -25,7 +25,7 @@ test("the primary under Patroni is killed under load; after the promotion the fi
     const sending = runLoad({ url, accounts: 40, seed: 1, events: 3_000, batch: 1, connections: 4, rate: 60 });
     const countSettled = async () => {
       const { stdout } = await runProcess(["status", "--json"], environment);
-      return Number((JSON.parse(stdout || "{}") as { settled?: number }).settled ?? -1);
+      return (JSON.parse(stdout || "{}") as { settled?: number }).settled ?? -1;
     };
     await until("some are handled", async () => (await countSettled()) > 100);
 
