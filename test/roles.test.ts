@@ -5,7 +5,7 @@ import pg from "pg";
 import { createInturn } from "../src/index.ts";
 import { examine } from "../src/service/doctor.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
-import { runProcess } from "./support/process.ts";
+import { runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
 const FORBIDDEN = "42501";
@@ -158,6 +158,24 @@ test(
       } finally {
         await Promise.all([api.stop(), worker.stop()]);
       }
+      const listener = startProcess(["serve", "--port", "0"], { DATABASE_URL: urlOf("ingest") });
+      const { url = "" } = await listener.ready;
+      const body = JSON.stringify({ accountId: "b", data: 1 });
+      const json = { "content-type": "application/json" };
+      assert.equal((await fetch(`${url}/v1/events`, { method: "POST", body, headers: json })).status, 202);
+      assert.equal((await fetch(`${url}/readyz`)).status, 200);
+      const refused = await fetch(`${url}/v1/accounts/b`);
+      assert.deepEqual(
+        [refused.status, ((await refused.json()) as { code: string }).code],
+        [500, "role_not_permitted"],
+      );
+      assert.equal(await listener.stop(), 0);
+      const wrong = await runProcess(["work"], { DATABASE_URL: urlOf("read"), INTURN_HANDLER: "sleep" });
+      assert.equal(wrong.code, 1);
+      assert.match(
+        wrong.stderr,
+        /The role of this process may not do this in the database: permission denied .*\[role_not_permitted\]/,
+      );
       for (const [login, found] of [
         ["work", /^\w+_as_work may work, and nothing else$/],
         ["api", /^\w+_as_api may ingest, read, operate, and nothing else$/],

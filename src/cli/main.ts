@@ -3,7 +3,7 @@
  * The command line. Exit codes: 0 good, 1 failed, 2 bad usage.
  */
 import { CommanderError } from "commander";
-import { isUnavailable } from "../errors/database.ts";
+import { isForbidden, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
 import { say } from "./output.ts";
@@ -45,6 +45,10 @@ function report(error: unknown): number {
   }
   if (error instanceof Error && error.name === "AbortError") {
     say("inturn: stopped before it was done");
+    return EXIT_FAILED;
+  }
+  if (error instanceof Error && isForbidden(error)) {
+    say(`inturn: The role of this process may not do this in the database: ${error.message} [role_not_permitted]`);
     return EXIT_FAILED;
   }
   if (isUnavailable(error)) {

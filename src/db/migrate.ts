@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { readMigrationFiles } from "drizzle-orm/migrator";
 import pg from "pg";
-import { codeOf, isLocked, isOutOfResources, isReadOnly, isUnavailable } from "../errors/database.ts";
+import { codeOf, isForbidden, isLocked, isOutOfResources, isReadOnly, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { inMigration } from "./migration-lock.ts";
 import { openDatabase } from "./pool.ts";
@@ -223,6 +223,10 @@ function explain(error: unknown, url: DatabaseAddress): InturnError {
   if (isRefusedByPooler(error)) return poolerError(said);
   if (isUnavailable(error) && !isLocked(error)) {
     return new InturnError("database_unavailable", `${sayState(error, addressOf(url))}: ${said}`, { cause: error });
+  }
+  if (isForbidden(error)) {
+    const text = `The role of this process may not do this in the database at ${addressOf(url)}: ${said}`;
+    return new InturnError("role_not_permitted", text, { cause: error });
   }
   return new InturnError("migration_failed", `The database at ${addressOf(url)} could not be migrated: ${said}`, {
     cause: error,

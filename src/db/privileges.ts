@@ -59,6 +59,8 @@ const DISPATCH: readonly Privilege[] = [
 export const NEEDS: Readonly<Record<Duty, readonly Privilege[]>> = {
   ingest: [
     INTURN,
+    // To see whether it is there.
+    { kind: "schema", name: "graphile_worker", may: "usage" },
     ...onTables("select", "accounts events api_keys sources pause_list"),
     ...functions(`${APPEND} append_requests locked_accounts waits shown_state`),
   ],

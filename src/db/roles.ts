@@ -2,6 +2,7 @@
  * The roles of a deployment: who migrates owns the tables, and each kind of work has a role that may do no more than it needs. These
  * roles cannot log in; roles that can are made members of them.
  */
+import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Database } from "./pool.ts";
 import { DUTIES, type Duty, NEEDS, POLICED, type Privilege } from "./privileges.ts";
@@ -25,7 +26,8 @@ interface Found {
   readonly mayGrantOnDatabase: boolean;
   /** Of our schema; null when it is not there. */
   readonly owner: string | null;
-  readonly isOwner: boolean;
+  /** Whether the tables of this version are there. */
+  readonly isMigrated: boolean;
   /** Of our schemas, those that belong to nobody whose member this session is. */
   readonly foreign: readonly string[];
   readonly roles: readonly string[];
@@ -35,7 +37,8 @@ interface Found {
 const LOOK = `
   select current_database() as database, current_user as me, r.rolcreaterole or r.rolsuper as "mayCreateRoles",
     pg_has_role(d.datdba, 'usage') as "mayGrantOnDatabase", n.nspowner::regrole::text as owner,
-    coalesce(pg_has_role(n.nspowner, 'usage'), false) as "isOwner",
+    (select count(*) = 2 from pg_class as c join pg_namespace as s on s.oid = c.relnamespace
+      where (s.nspname, c.relname) in (('inturn', 'first_epoch'), ('graphile_worker', '_private_jobs'))) as "isMigrated",
     array(select s.nspname::text from pg_namespace as s
       where s.nspname in ('inturn', 'graphile_worker') and not pg_has_role(s.nspowner, 'usage')) as foreign,
     array(select o.rolname::text from pg_roles as o where o.rolname = any ($1)) as roles,
@@ -58,7 +61,13 @@ export async function planRoles(database: Database, prefix: string): Promise<Rol
   const { rows } = await database.query<Found>(LOOK, [Object.values(names), names.work]);
   const [found] = rows;
   if (found === undefined) throw new InturnError("database_unavailable", "The database does not know who asks.");
-  const isMigrated = found.owner !== null;
+  const { isMigrated } = found;
+  if (!isMigrated && found.owner !== null) {
+    throw new InturnError(
+      "database_not_migrated",
+      `There is a schema inturn, without the tables of this version. Run first, as ${found.owner}: ${commandLine("migrate")}`,
+    );
+  }
   const wanted = isMigrated ? DUTIES.map((duty) => names[duty]) : Object.values(names);
   const missing = wanted.filter((name) => !found.roles.includes(name));
   const statements = [

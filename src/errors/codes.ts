@@ -85,6 +85,10 @@ export const ERRORS = {
   },
   database_not_migrated: { status: 503, says: "The database lacks tables of this version: migrate it." },
   worker_not_ready: { status: 503, says: "The worker does not handle events right now; the message says why." },
+  role_not_permitted: {
+    status: 500,
+    says: "The database role of this process may not do this: `doctor` says what it may, docs/production.md which role is for what.",
+  },
   internal: { status: 500, says: "An error that nobody foresaw; the log has it under the request's id." },
   stopped: { status: null, says: "It was stopped: nothing works after that." },
   events_unsettled: { status: null, says: "Events that a test waits for were not settled; the message names them." },

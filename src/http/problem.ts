@@ -4,7 +4,7 @@
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ERRORS, type ErrorCode } from "../errors/codes.ts";
-import { isBadData, isLocked, isNotMigrated, isUnavailable } from "../errors/database.ts";
+import { isBadData, isForbidden, isLocked, isNotMigrated, isUnavailable } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import type { ApiContext } from "./route.ts";
 
@@ -49,6 +49,13 @@ export function toInturnError(error: unknown): InturnError {
     return new InturnError(
       "database_unavailable",
       "The database cannot be reached right now; nothing was stored for certain. Send the same request again.",
+      { cause: error },
+    );
+  }
+  if (isForbidden(error)) {
+    return new InturnError(
+      "role_not_permitted",
+      "The database role of this server may not do this; nothing was changed. Whoever runs it has to give it another role.",
       { cause: error },
     );
   }
