@@ -25,8 +25,9 @@ export function ownsSessions(pool: pg.Pool): boolean {
  * @param settings of every transaction, as a session of our own would have them
  */
 export function speakThroughPooler(pool: pg.Pool, settings: Readonly<Record<string, string>>): void {
-  const values = Object.entries(settings).map(([name, value]) => `set local ${name} = '${value}'`);
-  SETTINGS.set(pool, values.map((statement) => `; ${statement}`).join(""));
+  const values = Object.entries(settings).map(([name, value]) => `; set local ${name} = '${value}'`);
+  // A transaction has its isolation from its beginning: what is the default by then comes too late.
+  SETTINGS.set(pool, ` isolation level read committed${values.join("")}`);
   const query = async (statement: string | pg.QueryConfig, parameters?: unknown[]) =>
     await queryInTransaction(pool, typeof statement === "string" ? { text: statement } : statement, parameters);
   pool.query = query as typeof pool.query;
