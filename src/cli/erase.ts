@@ -30,8 +30,8 @@ export function createEraseCommand(): Command {
       if (json) return print(JSON.stringify({ accountId, events, erased: yes }));
       print(
         yes
-          ? `Account ${accountId} is gone, with ${formatNumber(events)} events.`
-          : `Account ${accountId} has ${formatNumber(events)} events. To remove all of it for ever, add --yes.`,
+          ? `Account ${accountId} is gone. Events: ${formatNumber(events)}.`
+          : `Account ${accountId} has ${formatNumber(events)} ${events === 1 ? "event" : "events"}. To remove all of it for ever, add --yes.`,
       );
     });
 }
