@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
-import { openDatabase } from "../src/db/pool.ts";
+import { type Database, openDatabase } from "../src/db/pool.ts";
 import { createWorkload } from "../src/domain/workload.ts";
 import { createPruning, pruneAll } from "../src/engine/prune.ts";
-import { startFleet } from "../src/service/fleet.ts";
+import { type Fleet, startFleet } from "../src/service/fleet.ts";
 import { appendBacklog, median, openScratch, print, SEED, sendSteadily, settingsFor, untilSettled } from "./support.ts";
 
 const { values: flags } = parseArgs({
@@ -76,14 +76,19 @@ async function writeOldEvents(client: pg.Client): Promise<void> {
   await client.query("checkpoint");
 }
 
+/** As a worker has it. */
+function openPool(): Database {
+  const how = { url: scratch.url, name: "bench", connectionsMax: 1, keyedPlans: true };
+  return openDatabase({ ...how, onError: () => undefined });
+}
+
+async function startWorkers(): Promise<Fleet> {
+  const settings = settingsFor(scratch.url);
+  return await startFleet({ settings, databaseUrl: scratch.url, workers: 2, say: () => undefined });
+}
+
 async function pruneEverything(): Promise<number> {
-  const database = openDatabase({
-    url: scratch.url,
-    name: "bench",
-    connectionsMax: 1,
-    keyedPlans: true,
-    onError: () => undefined,
-  });
+  const database = openPool();
   try {
     return await pruneAll(database, { keepDays: 1 });
   } finally {
@@ -116,15 +121,12 @@ async function makePartitions(client: pg.Client): Promise<void> {
     "create table public.parts (like inturn.events including defaults) partition by range (received_at)",
   );
   await client.query("alter table public.parts add primary key (account_id, seq, received_at)");
+  const nowMs = Date.now();
+  const quotedDaysAgo = (days: number) => `'${new Date(nowMs - days * 86_400_000).toISOString()}'`;
   for (let n = 0; n < PARTITIONS; n += 1) {
-    const bound = (days: number) =>
-      days === -1 ? "minvalue" : days === PARTITIONS - 1 ? "maxvalue" : `now() - interval '${31 - days} days'`;
-    const { rows } = await client.query<{ low: string; high: string }>(
-      `select ${[bound(n - 1), bound(n)].map((of, i) => (of.endsWith("value") ? `'${of}'` : `quote_literal(${of})`) + (i === 0 ? " as low" : " as high")).join(", ")}`,
-    );
-    await client.query(
-      `create table public.part_${n} partition of public.parts for values from (${rows[0]?.low}) to (${rows[0]?.high})`,
-    );
+    const low = n === 0 ? "minvalue" : quotedDaysAgo(PARTITIONS + 2 - n);
+    const high = n === PARTITIONS - 1 ? "maxvalue" : quotedDaysAgo(PARTITIONS + 1 - n);
+    await client.query(`create table public.part_${n} partition of public.parts for values from (${low}) to (${high})`);
   }
   await client.query("insert into public.parts select * from inturn.events");
   await client.query("vacuum analyze public.parts");
@@ -175,12 +177,7 @@ async function measureDrain(client: pg.Client, isPruned: boolean): Promise<void>
   await writeOldEvents(client);
   await appendBacklog(client, createWorkload({ events: DRAINED, accounts: ACCOUNTS, seed: SEED }).events);
   const { rows } = await client.query<{ settled: string }>("select sum(processed_seq) as settled from inturn.accounts");
-  const fleet = await startFleet({
-    settings: settingsFor(scratch.url),
-    databaseUrl: scratch.url,
-    workers: 2,
-    say: () => undefined,
-  });
+  const fleet = await startWorkers();
   const pruning = isPruned ? pruneEverything() : Promise.resolve(0);
   await untilSettled(client, Number(rows[0]?.settled) + DRAINED);
   const span = await client.query<{ seconds: number }>(
@@ -194,19 +191,8 @@ async function measureDrain(client: pg.Client, isPruned: boolean): Promise<void>
 
 /** The steps of a worker, but for a minute instead of days. */
 async function runEndlessly(client: pg.Client): Promise<void> {
-  const fleet = await startFleet({
-    settings: settingsFor(scratch.url),
-    databaseUrl: scratch.url,
-    workers: 2,
-    say: () => undefined,
-  });
-  const database = openDatabase({
-    url: scratch.url,
-    name: "bench",
-    connectionsMax: 1,
-    keyedPlans: true,
-    onError: () => undefined,
-  });
+  const fleet = await startWorkers();
+  const database = openPool();
   const over = new AbortController();
   const sender = await scratch.connect();
   const sending = sendSteadily(sender, { accounts: ACCOUNTS, perSecond: Number(flags.rate) }, over.signal);

@@ -1,9 +1,8 @@
 import { styleText } from "node:util";
 import { Command } from "commander";
-import { routeOf } from "../config/database-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import type { Finding } from "../db/examine-check.ts";
-import { useDatabase } from "../service/database.ts";
+import { findDatabase } from "../service/database.ts";
 import { examine } from "../service/doctor.ts";
 import { jsonOption } from "./options.ts";
 import { print, say } from "./output.ts";
@@ -19,14 +18,12 @@ const MARKS = {
 export function createDoctorCommand(): Command {
   return new Command("doctor").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
     const settings = readSettings(process.env);
-    // A server of our own is started for it; somebody else's is looked at as it is.
-    const { databaseUrl, poolerUrl } = routeOf(settings);
-    const database =
-      databaseUrl === undefined
-        ? await useDatabase({ settings, migrate: false, say })
-        : { url: databaseUrl, release: async () => undefined };
+    const database = await findDatabase(settings, say);
     try {
-      const findings = await examine(database.url, { poolerUrl, workerConnections: settings.workerConnectionsMax });
+      const findings = await examine(database.url, {
+        poolerUrl: database.poolerUrl,
+        workerConnections: settings.workerConnectionsMax,
+      });
       if (flags.json === true) print(JSON.stringify(findings));
       else printFindings(findings);
       if (findings.some(({ level }) => level === "problem")) process.exitCode = 1;

@@ -1,10 +1,9 @@
 import { Command, InvalidArgumentError } from "commander";
-import { routeOf } from "../config/database-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import { applyRoles, planRoles, type RolesPlan, roleNames } from "../db/roles.ts";
 import { commandLine } from "../errors/command-line.ts";
 import { overConnection } from "../service/connection.ts";
-import { useDatabase } from "../service/database.ts";
+import { findDatabase } from "../service/database.ts";
 import { print, say } from "./output.ts";
 
 interface Flags {
@@ -18,12 +17,7 @@ export function createRolesCommand(): Command {
     .option("--apply", "run it, all or nothing; without this flag the command only prints it")
     .option("--prefix <text>", "what the names of the roles begin with", toPrefix, "inturn_")
     .action(async ({ apply = false, prefix }: Flags) => {
-      const settings = readSettings(process.env);
-      const { databaseUrl } = routeOf(settings);
-      const database =
-        databaseUrl === undefined
-          ? await useDatabase({ settings, migrate: false, say })
-          : { url: databaseUrl, release: async () => undefined };
+      const database = await findDatabase(readSettings(process.env), say);
       try {
         await overConnection({ url: database.url, name: "inturn roles" }, async (connection) => {
           const plan = await planRoles(connection, prefix);

@@ -1,6 +1,6 @@
 /** Which kinds of work a role is allowed to do. */
 import type pg from "pg";
-import { type Check, ok } from "./examine-check.ts";
+import { type Check, ok, readRow } from "./examine-check.ts";
 import { DUTIES, type Duty, NEEDS, POLICED } from "./privileges.ts";
 
 /** So many lacking privileges are named. */
@@ -37,8 +37,7 @@ const FIND_LACKING = `
 export const PRIVILEGES: Check = {
   check: "privileges",
   look: async (client) => {
-    const { rows } = await client.query<{ role: string }>("select current_user as role");
-    const role = rows[0]?.role ?? "";
+    const { role } = await readRow<{ role: string }>(client, "select current_user as role");
     const lacking = await findLacking(client);
     const able = DUTIES.filter((duty) => lacking[duty].length === 0);
     if (able.length === DUTIES.length) return ok(`${role} may do everything: ${able.join(", ")}`);

@@ -54,6 +54,13 @@ export async function useDatabase(options: {
   }
 }
 
+/** The database of the settings as it is: neither asked nor migrated, unless it is a server of our own, which is started. */
+export async function findDatabase(settings: Settings, say: (line: string) => void): Promise<ReadyDatabase> {
+  const { databaseUrl, poolerUrl } = routeOf(settings);
+  if (databaseUrl === undefined) return await useOwnServer(settings.dataFolder, say);
+  return { ...asItIs(databaseUrl), poolerUrl };
+}
+
 function asItIs(url: string): ReadyDatabase {
   return { url, poolerUrl: undefined, postgres: "", release: async () => undefined };
 }

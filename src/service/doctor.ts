@@ -20,8 +20,6 @@ const ANSWER_MS_MAX = 5_000;
 const GO_DIRECT =
   "Set INTURN_DIRECT_DATABASE_URL to PostgreSQL itself: leases and notifications need sessions of their own, with our settings.";
 
-const { workerConnectionsMax: DEFAULT_WORKER_CONNECTIONS } = checkSettings({});
-
 /**
  * Looks at everything that can go wrong with a database, and changes nothing.
  *
@@ -35,7 +33,7 @@ export async function examine(
   url: string,
   {
     poolerUrl,
-    workerConnections = DEFAULT_WORKER_CONNECTIONS,
+    workerConnections = checkSettings({}).workerConnectionsMax,
     nowMs = Date.now,
     snapshotSecondsMax = OLD_SNAPSHOT_SECONDS,
   }: { poolerUrl?: string | undefined } & Partial<Omit<Needs, "apiConnections">> = {},
