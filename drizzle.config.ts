@@ -9,6 +9,7 @@ export default defineConfig({
     "./src/db/pause-tables.ts",
     "./src/db/operation-tables.ts",
     "./src/db/attempt-table.ts",
+    "./src/db/cell-tables.ts",
   ],
   out: "./drizzle",
   // A table of our own: drizzle's default one belongs to whichever project of the database came first.

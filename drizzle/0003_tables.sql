@@ -91,6 +91,14 @@ CREATE TABLE "inturn"."attempts" (
 	CONSTRAINT "attempts_outcome_known" CHECK (outcome in ('retry', 'snooze', 'wait', 'block', 'park', 'dead-letter', 'lost'))
 );
 --> statement-breakpoint
+CREATE TABLE "inturn"."buckets" (
+	"bucket" smallint NOT NULL,
+	"cell" text NOT NULL,
+	"is_here" boolean NOT NULL,
+	CONSTRAINT "buckets_pk" PRIMARY KEY("bucket"),
+	CONSTRAINT "buckets_bucket_known" CHECK (bucket between 0 and 255)
+);
+--> statement-breakpoint
 ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" DROP CONSTRAINT "operations_verb_known";--> statement-breakpoint
 ALTER TABLE "inturn"."operations" ALTER COLUMN "account_id" DROP NOT NULL;--> statement-breakpoint

@@ -47,7 +47,8 @@ $$;
 
 -- Appends many events: all of them or none, in array order, each account's after those it already has.
 -- Returns one row per event, in array order. An event id that its account already has is not stored again: the row
--- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation.
+-- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation; an account of another
+-- cell is SQLSTATE IT014.
 --
 -- Anybody who may use the schema may call it, inside a transaction of their own: the events exist when that commits.
 create or replace function inturn.append_events(
@@ -83,6 +84,7 @@ begin
   types := case when types is not null then array(select e from unnest(types) as e) end;
   event_ids := case when event_ids is not null then array(select e from unnest(event_ids) as e) end;
   occurred_at := case when append_events.occurred_at is not null then array(select e from unnest(append_events.occurred_at) as e) end;
+  perform inturn.require_here(account_ids);
   perform inturn.lock_accounts(account_ids);
   for answer in
     select * from inturn.append_locked(account_ids, append_events.data, types, event_ids, append_events.occurred_at, null, null, null)
@@ -107,7 +109,7 @@ $$;
 -- `time`, `metadata` and `expectedSeq`. Returns one row per event, in array order. See append_events.
 --
 -- Refused, with nothing stored: SQLSTATE 23505 when an id belongs to an event with other content, IT013 when an event would not get the
--- seq that it expects.
+-- seq that it expects, IT014 when an account lies in another cell.
 create or replace function inturn.append_json(events json)
 returns table (account_id text, seq bigint, duplicate boolean)
 language plpgsql security definer
@@ -123,6 +125,7 @@ declare
   account_ids constant text[] := array(select e ->> 'accountId' from unnest(elements) as e);
   answer inturn.append_answer;
 begin
+  perform inturn.require_here(account_ids);
   perform inturn.lock_accounts(account_ids);
   for answer in
     select * from inturn.append_locked(
@@ -247,7 +250,8 @@ $$;
 -- append/append_requests.sql
 
 -- Appends the events of many HTTP requests in one transaction, one request after the other; `sizes` says how many events
--- each request has. A refused request stores nothing, and the others are stored as if it had not been sent.
+-- each request has. A refused request stores nothing, and the others are stored as if it had not been sent. Here it is refused, too,
+-- when an account lies in another cell (wrong_cell).
 --
 -- Plans are pinned to index look-ups: a plan made while the tables were empty would scan them when they are full.
 create or replace function inturn.append_requests(
@@ -273,24 +277,37 @@ declare
   answer inturn.append_answer;
   size integer;
   first integer := 1;
+  some_elsewhere constant boolean := exists (select from inturn.find_elsewhere(account_ids));
+  elsewhere record;
 begin
-  perform inturn.lock_accounts(account_ids);
+  -- Accounts that lie in another cell are not made here.
+  perform inturn.lock_accounts(case when some_elsewhere then array(
+    select w.id from unnest(account_ids) as w (id) where not exists (select from inturn.find_elsewhere(array[w.id]))
+  ) else account_ids end);
   -- First all of them as one request: when that is not refused, none of them would be refused alone.
-  for answer in
-    select * from inturn.append_locked(account_ids, data, types, event_ids, occurred_at, metadata, expected_seqs, pending_max)
-  loop
-    exit when answer.seq is null;
-    return next answer;
-  end loop;
-  if answer.seq is not null or cardinality(account_ids) = 0 then
-    return;
+  if not some_elsewhere then
+    for answer in
+      select * from inturn.append_locked(account_ids, data, types, event_ids, occurred_at, metadata, expected_seqs, pending_max)
+    loop
+      exit when answer.seq is null;
+      return next answer;
+    end loop;
+    if answer.seq is not null or cardinality(account_ids) = 0 then
+      return;
+    end if;
   end if;
   foreach size in array sizes loop
-    return query select * from inturn.append_locked(
-      account_ids[first:first + size - 1], data[first:first + size - 1], types[first:first + size - 1],
-      event_ids[first:first + size - 1], occurred_at[first:first + size - 1], metadata[first:first + size - 1],
-      expected_seqs[first:first + size - 1], pending_max
-    );
+    select f.index into elsewhere from inturn.find_elsewhere(account_ids[first:first + size - 1]) as f;
+    if found then
+      return query select w.id, null::bigint, null::boolean, case when w.number = elsewhere.index then 'wrong_cell' end, null::bigint
+      from unnest(account_ids[first:first + size - 1]) with ordinality as w (id, number) order by w.number;
+    else
+      return query select * from inturn.append_locked(
+        account_ids[first:first + size - 1], data[first:first + size - 1], types[first:first + size - 1],
+        event_ids[first:first + size - 1], occurred_at[first:first + size - 1], metadata[first:first + size - 1],
+        expected_seqs[first:first + size - 1], pending_max
+      );
+    end if;
     first := first + size;
   end loop;
 end
@@ -373,6 +390,74 @@ as $$
     select a.id from inturn.accounts as a where a.id = any (account_ids) order by a.id for update skip locked
   )
   select a.id from inturn.accounts as a where a.id = any (account_ids) and not exists (select from free as f where f.id = a.id)
+$$;
+--> statement-breakpoint
+-- cells/bucket_of.sql
+
+-- The bucket of an account, 0 to 255: the first byte of the SHA-256 of its id. The program computes the same (src/engine/bucket.ts), on any
+-- version and with any locale.
+create or replace function inturn.bucket_of(account_id text) returns smallint
+language sql immutable strict parallel safe
+return get_byte(pg_catalog.sha256(pg_catalog.convert_to(account_id, 'UTF8')), 0)::smallint;
+--> statement-breakpoint
+-- cells/find_elsewhere.sql
+
+-- The first of these accounts, in their order, that lies in another cell, and the name of that cell; no row when all lie here, as they do
+-- where there are no cells: then it costs a look at an empty table.
+create or replace function inturn.find_elsewhere(account_ids text[])
+returns table (account_id text, cell text, index integer)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from inturn.buckets as b where not b.is_here) then
+    return;
+  end if;
+  return query
+  select w.id, b.cell, w.number::integer
+  from unnest(account_ids) with ordinality as w (id, number) join inturn.buckets as b on b.bucket = inturn.bucket_of(w.id)
+  where not b.is_here
+  order by w.number limit 1;
+end
+$$;
+--> statement-breakpoint
+-- cells/make_cell.sql
+
+-- Makes this database a cell: `cells` has for each bucket, from 0 on, the name of the cell in which its accounts lie. Returns false, and
+-- changes nothing, when there are accounts already: by this map they may lie elsewhere.
+create or replace function inturn.make_cell(name text, cells text[]) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Nobody makes an account between this look and the map.
+  lock table inturn.accounts in share row exclusive mode;
+  if exists (select from inturn.accounts) then
+    return false;
+  end if;
+  insert into inturn.buckets (bucket, cell, is_here)
+  select c.number - 1, c.cell, c.cell = make_cell.name from unnest(cells) with ordinality as c (cell, number);
+  return true;
+end
+$$;
+--> statement-breakpoint
+-- cells/require_here.sql
+
+-- Refuses, with SQLSTATE IT014, to append to accounts that lie in another cell.
+create or replace function inturn.require_here(account_ids text[]) returns void
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  elsewhere record;
+begin
+  select f.account_id, f.cell into elsewhere from inturn.find_elsewhere(account_ids) as f;
+  if found then
+    raise exception using errcode = 'IT014',
+      message = format('account %L lies in the cell %s', elsewhere.account_id, elsewhere.cell),
+      hint = 'Nothing was stored. Append to the database of that cell.';
+  end if;
+end
 $$;
 --> statement-breakpoint
 -- operate/erase.sql

@@ -47,9 +47,11 @@ test(
     const newest = await readFile(`drizzle/${files.at(-1)}`, "utf8");
     const added = Array.from(newest.matchAll(/ALTER TABLE ("\w+"\."\w+") ADD COLUMN ("\w+")/g));
     const sequences = Array.from(newest.matchAll(/CREATE SEQUENCE ("\w+"\."\w+")/g));
-    assert.ok(added.length + sequences.length > 0);
+    const tables = Array.from(newest.matchAll(/CREATE TABLE ("\w+"\."\w+")/g));
+    assert.ok(added.length + sequences.length + tables.length > 0);
     for (const [, table, column] of added) await db.query(`alter table ${table} drop column ${column} cascade`);
     for (const [, sequence] of sequences) await db.query(`drop sequence ${sequence} cascade`);
+    for (const [, table] of tables) await db.query(`drop table ${table} cascade`);
     assert.equal((await readReadiness(db.database)).isMigrated, false);
   }),
 );

@@ -9,6 +9,8 @@ test("without any variable the defaults hold", () => {
     directDatabaseUrl: undefined,
     workerConnectionsMax: 36,
     dataFolder: ".inturn",
+    cells: undefined,
+    cell: undefined,
     host: "127.0.0.1",
     port: 8000,
     apiProcesses: 1,

@@ -90,7 +90,7 @@ test(
       "select proname as name from pg_proc where pronamespace = 'inturn'::regnamespace and prosqlbody is not null order by 1",
     );
     const names = parsed.map(({ name }) => name);
-    assert.deepEqual(names, ["event_state", "is_of_type", "oldest_program", "shown_state", "waits"]);
+    assert.deepEqual(names, ["bucket_of", "event_state", "is_of_type", "oldest_program", "shown_state", "waits"]);
     const functions = (await db.query<Entry>(CATALOGUE)).filter(
       ({ kind, name }) => kind === "function" && !names.includes(name),
     );

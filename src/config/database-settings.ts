@@ -3,6 +3,7 @@
  */
 import * as z from "zod";
 import { InturnError } from "../errors/error.ts";
+import { databaseUrlOf } from "./cell-settings.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 /** `pg` takes a list of hosts for one name, or for no address at all. */
@@ -55,12 +56,18 @@ export interface DatabaseRoute {
   readonly poolerUrl: string | undefined;
 }
 
-/** @throws InturnError `settings_invalid` when there is only the address beside a pooler's */
+/**
+ * @throws InturnError `settings_invalid` when there is only the address beside a pooler's, or when there are several cells and none
+ *   is named
+ */
 export function routeOf(settings: {
+  readonly cells: string | undefined;
+  readonly cell: string | undefined;
   readonly databaseUrl: string | undefined;
   readonly directDatabaseUrl: string | undefined;
 }): DatabaseRoute {
-  const { databaseUrl, directDatabaseUrl } = settings;
+  const databaseUrl = databaseUrlOf(settings);
+  const { directDatabaseUrl } = settings;
   if (directDatabaseUrl === undefined) return { databaseUrl, poolerUrl: undefined };
   if (databaseUrl !== undefined) return { databaseUrl: directDatabaseUrl, poolerUrl: databaseUrl };
   throw new InturnError(

@@ -5,6 +5,7 @@ import { closest } from "fastest-levenshtein";
 import * as z from "zod";
 import { LEASE_TIMES } from "../domain/lease-times.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
+import { CELL_SETTINGS } from "./cell-settings.ts";
 import { DATABASE_SETTINGS } from "./database-settings.ts";
 import { PUSH_SETTINGS } from "./push-settings.ts";
 import { RETRY_SETTINGS } from "./retry-settings.ts";
@@ -17,6 +18,7 @@ import { wholeNumber } from "./whole-number.ts";
  */
 const SETTINGS = {
   ...DATABASE_SETTINGS,
+  ...CELL_SETTINGS,
   host: {
     variable: "HOST",
     schema: z.string().min(1).default("127.0.0.1"),

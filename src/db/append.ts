@@ -2,11 +2,16 @@ import type { Appended, NewEvent } from "../domain/event.ts";
 import type { Database } from "./pool.ts";
 
 /** Why a request was not stored, and which of its events is at fault. */
-export interface Refusal {
-  readonly code: "event_id_reused" | "seq_unexpected" | "account_full";
+export type Refusal = Fault & (OfAccount | { readonly code: "wrong_cell" });
+
+interface Fault {
   /** Of the event within its request, from 0. */
   readonly index: number;
   readonly accountId: string;
+}
+
+interface OfAccount {
+  readonly code: "event_id_reused" | "seq_unexpected" | "account_full";
   /** The account's last seq at that moment. */
   readonly currentSeq: number;
 }
@@ -61,6 +66,7 @@ function toAnswer(rows: readonly Row[]): AppendAnswer {
   for (const [index, row] of rows.entries()) {
     const { accountId, currentSeq } = row;
     if (row.seq !== null) appended.push({ accountId, seq: row.seq, duplicate: row.duplicate });
+    else if (row.refusal === "wrong_cell") return { refusal: { code: row.refusal, index, accountId } };
     else if (row.refusal !== null) return { refusal: { code: row.refusal, index, accountId, currentSeq } };
   }
   return { appended };

@@ -35,7 +35,7 @@ const READ: readonly Privilege[] = [
   { kind: "schema", name: "graphile_worker", may: "usage" },
   ...onTables(
     "select",
-    "accounts events attempts workers operations targets target_attempts pauses pause_list migrations",
+    "accounts events attempts workers operations targets target_attempts pauses pause_list buckets migrations",
   ),
   ...onTables("select", "bulk_operations bulk_operation_items"),
   ...onTables("select", "account_results dead_letters event_results failed_attempts operation_status operator_log"),
@@ -61,8 +61,8 @@ export const NEEDS: Readonly<Record<Duty, readonly Privilege[]>> = {
     INTURN,
     // To see whether it is there.
     { kind: "schema", name: "graphile_worker", may: "usage" },
-    ...onTables("select", "accounts events api_keys sources pause_list"),
-    ...functions(`${APPEND} append_requests locked_accounts waits shown_state`),
+    ...onTables("select", "accounts events api_keys sources pause_list buckets"),
+    ...functions(`${APPEND} append_requests find_elsewhere locked_accounts waits shown_state`),
   ],
   work: [
     INTURN,

@@ -36,7 +36,7 @@ export async function readReadiness(database: Queryable): Promise<Readiness> {
   const { rows } = await database.query<Readiness>(
     // Of the tables the newest of what a migration brings.
     `select current_setting('transaction_read_only') = 'off' as "isWritable",
-       to_regclass('graphile_worker.jobs') is not null and to_regclass('inturn.first_epoch') is not null as "isMigrated"`,
+       to_regclass('graphile_worker.jobs') is not null and to_regclass('inturn.buckets') is not null as "isMigrated"`,
   );
   return rows[0] ?? { isWritable: false, isMigrated: false };
 }

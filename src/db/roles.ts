@@ -38,7 +38,7 @@ const LOOK = `
   select current_database() as database, current_user as me, r.rolcreaterole or r.rolsuper as "mayCreateRoles",
     pg_has_role(d.datdba, 'usage') as "mayGrantOnDatabase", n.nspowner::regrole::text as owner,
     (select count(*) = 2 from pg_class as c join pg_namespace as s on s.oid = c.relnamespace
-      where (s.nspname, c.relname) in (('inturn', 'first_epoch'), ('graphile_worker', '_private_jobs'))) as "isMigrated",
+      where (s.nspname, c.relname) in (('inturn', 'buckets'), ('graphile_worker', '_private_jobs'))) as "isMigrated",
     array(select s.nspname::text from pg_namespace as s
       where s.nspname in ('inturn', 'graphile_worker') and not pg_has_role(s.nspowner, 'usage')) as foreign,
     array(select o.rolname::text from pg_roles as o where o.rolname = any ($1)) as roles,

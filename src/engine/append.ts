@@ -1,4 +1,5 @@
 import { type AppendAnswer, appendRequests, type Refusal } from "../db/append.ts";
+import { findCellElsewhere } from "../db/cells.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
 import { APPEND_EVENTS_MAX, type Appended, type NewEvent } from "../domain/event.ts";
@@ -14,7 +15,7 @@ export interface Appender {
    * Stores these events, all or none, in their order, after everything that was handed in before them. Resolves after
    * the commit.
    *
-   * @throws InturnError `event_id_reused`, `seq_unexpected` or `account_full`, with `data.index`, `data.accountId` and
+   * @throws InturnError `event_id_reused`, `seq_unexpected`, `account_full` or `wrong_cell`, with `data.index`, `data.accountId` and
    *   `data.currentSeq` of the event at fault; `backlog_full` or `overloaded` when too much waits already; database errors as
    *   they come, among them the lock time-out of a request whose account another transaction held for too long
    */
@@ -71,7 +72,10 @@ export function createAppender(
       }
       refuseFullBacklog(backlog, events.length, limits.pendingMax);
       const answer = await group.submit(events);
-      if ("refusal" in answer) throw toError(answer.refusal, limits);
+      if ("refusal" in answer) {
+        const { refusal } = answer;
+        throw refusal.code === "wrong_cell" ? await toWrongCell(database, refusal) : toError(refusal, limits);
+      }
       backlog.grew(events.length);
       metrics.accepted(answer.appended);
       return answer.appended;
@@ -87,10 +91,23 @@ function refuseFullBacklog(backlog: Backlog, events: number, pendingMax: number)
   );
 }
 
-function toError(refusal: Refusal, limits: PendingLimits): InturnError {
+/** Rare: asked only by who was sent to the wrong cell. */
+async function toWrongCell(
+  database: Database,
+  { index, accountId }: { index: number; accountId: string },
+): Promise<InturnError> {
+  const cell = await findCellElsewhere(database, accountId);
+  return new InturnError(
+    "wrong_cell",
+    `Account ${JSON.stringify(accountId)} lies in ${cell === undefined ? "another cell" : `the cell ${cell}`}; nothing was stored.`,
+    { data: { index, accountId, ...(cell !== undefined && { cell }) } },
+  );
+}
+
+function toError(refusal: Exclude<Refusal, { code: "wrong_cell" }>, limits: PendingLimits): InturnError {
   const { code, ...data } = refusal;
   const account = JSON.stringify(refusal.accountId);
-  const messages: Record<Refusal["code"], string> = {
+  const messages: Record<typeof code, string> = {
     event_id_reused: `The id belongs to an earlier event of account ${account} with other content; nothing was stored.`,
     seq_unexpected: `The event would not get the seq that it expects: the last seq of account ${account} is ${refusal.currentSeq}; nothing was stored.`,
     account_full: `${limits.accountPendingMax} events of account ${account} may wait, and that many do; nothing was stored. Try again later.`,

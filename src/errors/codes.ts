@@ -59,6 +59,10 @@ export const ERRORS = {
     status: 421,
     says: "A server without keys answers only on loopback names: create a key, or use localhost.",
   },
+  wrong_cell: {
+    status: 421,
+    says: "The account lies in another cell, which the message names: send the event there, or to a server of all cells. Nothing was stored.",
+  },
   event_invalid: {
     status: 422,
     says: "A field of an event is missing or wrong; `errors` names each one. Nothing was stored.",

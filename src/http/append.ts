@@ -9,6 +9,7 @@ const FIELD: Readonly<Record<string, string>> = {
   seq_unexpected: "expectedSeq",
   account_full: "accountId",
   account_not_found: "accountId",
+  wrong_cell: "accountId",
 };
 
 /** Whether a sender may store these events; throws when they may not. */

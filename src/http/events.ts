@@ -104,6 +104,7 @@ const CODES = [
   "header_invalid",
   "json_malformed",
   "account_not_found",
+  "wrong_cell",
   "event_id_reused",
   "seq_unexpected",
   "body_too_large",

@@ -72,6 +72,7 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         "body_too_large",
         "media_type_unsupported",
         "event_invalid",
+        "wrong_cell",
         "event_id_reused",
         "account_full",
         "backlog_full",

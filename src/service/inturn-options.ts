@@ -9,7 +9,7 @@ import type { NamedHandler } from "./compose-handler.ts";
 import { requireHandlerOf } from "./compose-handler.ts";
 
 /** Settings of what a program does itself: it listens, runs its database and names its handler. */
-const NOT_TAKEN = ["dataFolder", "host", "port", "apiProcesses", "metricsPort", "handlerMs"] as const;
+const NOT_TAKEN = ["dataFolder", "cells", "cell", "host", "port", "apiProcesses", "metricsPort", "handlerMs"] as const;
 
 /** The settings that a program may give, by the names of docs/settings.md's variables without `INTURN_`, with their defaults. */
 type InturnSettings = Partial<Omit<Settings, "databaseUrl" | "handler" | (typeof NOT_TAKEN)[number]>>;

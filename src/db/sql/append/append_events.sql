@@ -1,6 +1,7 @@
 -- Appends many events: all of them or none, in array order, each account's after those it already has.
 -- Returns one row per event, in array order. An event id that its account already has is not stored again: the row
--- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation.
+-- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation; an account of another
+-- cell is SQLSTATE IT014.
 --
 -- Anybody who may use the schema may call it, inside a transaction of their own: the events exist when that commits.
 create or replace function inturn.append_events(
@@ -36,6 +37,7 @@ begin
   types := case when types is not null then array(select e from unnest(types) as e) end;
   event_ids := case when event_ids is not null then array(select e from unnest(event_ids) as e) end;
   occurred_at := case when append_events.occurred_at is not null then array(select e from unnest(append_events.occurred_at) as e) end;
+  perform inturn.require_here(account_ids);
   perform inturn.lock_accounts(account_ids);
   for answer in
     select * from inturn.append_locked(account_ids, append_events.data, types, event_ids, append_events.occurred_at, null, null, null)
