@@ -8,19 +8,11 @@ import { appendRequests } from "../src/db/append.ts";
 import { makeCell, readCells } from "../src/db/cells.ts";
 import { BUCKETS, spreadBuckets } from "../src/domain/cell.ts";
 import { createAppender } from "../src/engine/append.ts";
-import { bucketOf, cellOf } from "../src/engine/bucket.ts";
+import { bucketOf } from "../src/engine/bucket.ts";
 import { appendIn } from "../src/service/append-in.ts";
 import { NO_CAPS, newEvent } from "./support/append.ts";
+import { idsIn, MAP } from "./support/cells.ts";
 import { openUserPool, withDatabase } from "./support/database.ts";
-
-const MAP = spreadBuckets(["a", "b", "c"]);
-
-/** The first ids of accounts that lie in this cell. */
-function idsIn(cell: string, count: number): string[] {
-  return Array.from({ length: 1_000 }, (_, i) => `account-${i}`)
-    .filter((id) => cellOf(MAP, id) === cell)
-    .slice(0, count);
-}
 
 test(
   "SQL and the program put 100,000 ids into the same buckets, whatever the characters",

@@ -6,7 +6,7 @@ import { SCOPES, type Scope } from "../domain/access.ts";
 import { ID_LENGTH_MAX } from "../domain/event.ts";
 import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
-import { withConnection } from "../service/connection.ts";
+import { inEveryCell } from "../service/connection.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { print, printTable, say } from "./output.ts";
 
@@ -30,7 +30,7 @@ export function createKeysCommand(): Command {
         .description("list the keys, revoked ones too")
         .addOption(jsonOption())
         .action(async (flags: { json?: boolean }) => {
-          const keys = await connect(listApiKeys);
+          const [keys] = await connect(listApiKeys);
           if (flags.json === true) return print(JSON.stringify(keys));
           printTable(
             ["id", "name", "scopes", "accounts", "events/s", "created", "revoked"],
@@ -52,7 +52,8 @@ export function createKeysCommand(): Command {
         .argument("<id>", "the key's id")
         .action(async (id: string) => {
           const revoked = await connect((database) => revokeApiKey(database, id));
-          if (!revoked) throw new InturnError("key_not_found", `There is no key ${id} that could be revoked.`);
+          if (!revoked.includes(true))
+            throw new InturnError("key_not_found", `There is no key ${id} that could be revoked.`);
           say(`Key ${id} is revoked; servers refuse it within a second or two.`);
         }),
     );
@@ -98,6 +99,7 @@ function parseScopes(text: string): Scope[] {
   });
 }
 
-async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
-  return await withConnection({ settings: readSettings(process.env), name: "inturn keys", say }, work);
+/** Keys are the same in every cell. */
+async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<[Result, ...Result[]]> {
+  return await inEveryCell({ settings: readSettings(process.env), name: "inturn keys", say }, work);
 }

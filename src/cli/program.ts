@@ -66,6 +66,11 @@ const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import("./roles.ts")).createRolesCommand(),
   },
   {
+    name: "cells",
+    description: "make several databases share the accounts, and list them",
+    load: async () => (await import("./cells.ts")).createCellsCommand(),
+  },
+  {
     name: "load",
     description: "send events of random accounts to a running API; each carries its number within its account",
     load: async () => (await import("./load.ts")).createLoadCommand(),

@@ -7,7 +7,7 @@ import { deleteSource, insertSource, listSources, rotateSource } from "../db/sou
 import { arePointers, POINTERS, SOURCE_SCHEMES, type SourceScheme } from "../domain/source.ts";
 import { createWebhookSecret } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
-import { withConnection } from "../service/connection.ts";
+import { inEveryCell } from "../service/connection.ts";
 import { jsonOption } from "./options.ts";
 import { print, printTable, say } from "./output.ts";
 
@@ -20,7 +20,7 @@ export function createSourcesCommand(): Command {
         .description("list the sources")
         .addOption(jsonOption())
         .action(async (flags: { json?: boolean }) => {
-          const sources = await connect(listSources);
+          const [sources] = await connect(listSources);
           if (flags.json === true) return print(JSON.stringify(sources));
           printTable(
             ["name", "scheme", "account", "created"],
@@ -39,10 +39,11 @@ export function createSourcesCommand(): Command {
         .argument("<name>", "the source's name", parseName)
         .addOption(secretFileOption())
         .action(async (name: string, { secretFile }: { secretFile?: string }) => {
-          const source = (await connect(listSources)).find((known) => known.name === name);
+          const source = (await connect(listSources)).flat().find((known) => known.name === name);
           if (source === undefined) throw sourceNotFound(name);
           const secret = readSecret(source.scheme, secretFile);
-          if (!(await connect((database) => rotateSource(database, name, secret)))) throw sourceNotFound(name);
+          const rotated = await connect((database) => rotateSource(database, name, secret));
+          if (!rotated.includes(true)) throw sourceNotFound(name);
           print(secret);
         }),
     )
@@ -51,7 +52,8 @@ export function createSourcesCommand(): Command {
         .description("take nothing more from a source")
         .argument("<name>", "the source's name", parseName)
         .action(async (name: string) => {
-          if (!(await connect((database) => deleteSource(database, name)))) throw sourceNotFound(name);
+          const removed = await connect((database) => deleteSource(database, name));
+          if (!removed.includes(true)) throw sourceNotFound(name);
           say(`Source ${name} is removed; servers refuse it within a second or two.`);
         }),
     );
@@ -82,10 +84,15 @@ function createCreateCommand(): Command {
       const { scheme, account: accountPointer = POINTERS[scheme].account, id: idPointer, type: typePointer } = flags;
       if (accountPointer === "") throw new InturnError("settings_invalid", `--scheme ${scheme} needs --account.`);
       const secret = readSecret(scheme, flags.secretFile);
-      const isNew = await connect((database) =>
-        insertSource(database, { name, secret, scheme, accountPointer, idPointer, typePointer }),
-      );
-      if (!isNew) throw new InturnError("source_exists", `There is a source ${name} already; rotate or remove it.`);
+      // Of several cells none gets it when one has it.
+      const isKnown = (await connect(listSources)).flat().some((source) => source.name === name);
+      const added = isKnown
+        ? [false]
+        : await connect((database) =>
+            insertSource(database, { name, secret, scheme, accountPointer, idPointer, typePointer }),
+          );
+      if (added.includes(false))
+        throw new InturnError("source_exists", `There is a source ${name} already; rotate or remove it.`);
       print(flags.json === true ? JSON.stringify({ name, secret, path: `/v1/sources/${name}` }) : secret);
     });
 }
@@ -136,6 +143,7 @@ function sourceNotFound(name: string): InturnError {
   return new InturnError("source_not_found", `There is no source ${name}.`);
 }
 
-async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
-  return await withConnection({ settings: readSettings(process.env), name: "inturn sources", say }, work);
+/** Sources are the same in every cell. */
+async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<[Result, ...Result[]]> {
+  return await inEveryCell({ settings: readSettings(process.env), name: "inturn sources", say }, work);
 }

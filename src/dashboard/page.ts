@@ -5,7 +5,13 @@ import type { Caller } from "../domain/access.ts";
 /** What a request for a page carries. */
 interface PageEnvironment {
   Bindings: HttpBindings;
-  Variables: { caller: Caller; basePath: string; formToken: string };
+  Variables: { caller: Caller; basePath: string; formToken: string; menu: PageMenu | undefined };
+}
+
+/** What stands at the top of a page, where that differs from the dashboard of one database. */
+interface PageMenu {
+  readonly within?: { readonly href: string; readonly name: string };
+  readonly entries?: readonly (readonly [path: string, name: string])[];
 }
 
 /** A request for a page under way. */

@@ -37,6 +37,7 @@ export async function showPage(c: PageContext, shown: Shown): Promise<Response> 
   const base = c.get("basePath");
   const asset = (name: string) => `${base}${assetPath(name)}`;
   const { title, entry, content, aside = html``, scripts = [] } = shown;
+  const { within, entries = MENU } = c.get("menu") ?? {};
   return await c.html(html`<!doctype html>
 <html lang="en">
 <head>
@@ -55,7 +56,8 @@ ${scripts.map((name) => html`<script defer src="${asset(name)}"></script>`)}
 <a class="skip" href="#main">Skip to the content</a>
 <header class="bar">
 <a class="brand" href="${base}/"><img src="${asset("icon.svg")}" alt="" width="22" height="22">Inturn</a>
-<nav aria-label="Pages">${MENU.map(
+${within === undefined ? "" : html`<a class="within" href="${within.href}" title="All cells">Cell ${within.name}</a>`}
+<nav aria-label="Pages">${entries.map(
     ([path, name]) => html`<a href="${base}${path}" ${path === entry ? html`aria-current="page"` : ""}>${name}</a>`,
   )}<a href="${base}/docs">API</a></nav>
 ${signOut(c)}

@@ -17,6 +17,12 @@ export async function readCells(database: Database): Promise<KnownCells | undefi
   return { here: rows.find(({ isHere }) => isHere)?.cell ?? "", map: rows.map(({ cell }) => cell) };
 }
 
+/** Whether there is any account. */
+export async function hasAccounts(database: Database): Promise<boolean> {
+  const { rows } = await database.query<{ found: boolean }>("select exists (select from inturn.accounts) as found");
+  return rows[0]?.found === true;
+}
+
 /** Makes this database a cell; false, and nothing is changed, when it has accounts already. */
 export async function makeCell(database: Database, { here, map }: KnownCells): Promise<boolean> {
   const { rows } = await database.query<{ made: boolean }>("select inturn.make_cell($1, $2::text[]) as made", [

@@ -19,7 +19,13 @@ export interface Appender {
    *   `data.currentSeq` of the event at fault; `backlog_full` or `overloaded` when too much waits already; database errors as
    *   they come, among them the lock time-out of a request whose account another transaction held for too long
    */
-  append(events: readonly NewEvent[]): Promise<readonly Appended[]>;
+  append(events: readonly NewEvent[], options?: AppendOptions): Promise<readonly Appended[]>;
+}
+
+/** How a request is stored. */
+export interface AppendOptions {
+  /** Whether it is refused rather than stored in part, which can happen only over several cells. False unless told. */
+  readonly isAtomic?: boolean;
 }
 
 /** How much may wait to be handled. */

@@ -59,6 +59,22 @@ export const ERRORS = {
     status: 421,
     says: "A server without keys answers only on loopback names: create a key, or use localhost.",
   },
+  batch_over_cells: {
+    status: 422,
+    says: "With `atomic`, all events of a request must lie in one cell. Nothing was stored.",
+  },
+  refused_in_part: {
+    status: 409,
+    says: "The events lie in several cells, and some of these will never store theirs: `events` says what became of each.",
+  },
+  stored_in_part: {
+    status: 503,
+    says: "The events lie in several cells, and some of these are away: `events` says what is stored. Send the request again; what has an id is not stored twice.",
+  },
+  cell_needed: {
+    status: 404,
+    says: "This server is for several cells, and this is asked of one: `/cells/{cell}` before the path.",
+  },
   wrong_cell: {
     status: 421,
     says: "The account lies in another cell, which the message names: send the event there, or to a server of all cells. Nothing was stored.",
@@ -101,6 +117,11 @@ export const ERRORS = {
     status: null,
     says: "The server cannot listen at this address: it is in use, not ours, or not allowed.",
   },
+  cells_differ: {
+    status: 500,
+    says: "The cells of the settings and what their databases say do not agree; the message says where.",
+  },
+  cells_not_empty: { status: null, says: "A database has accounts already; cells begin without any." },
   database_not_empty: { status: null, says: "The demo wants a database without other events." },
   database_too_new: { status: null, says: "The database was migrated by a newer version: upgrade this one." },
   pooler_in_between: {

@@ -6,8 +6,8 @@ export interface Fault {
   readonly message: string;
 }
 
-/** Facts that a program can use: the account's seq after a conflict, the seconds to wait. */
-export type ErrorData = Readonly<Record<string, string | number>>;
+/** Facts that a program can use: the seq of the account after a conflict, the seconds to wait, what became of each event. */
+export type ErrorData = Readonly<Record<string, string | number | readonly object[]>>;
 
 /** What goes with the message of an {@link InturnError}. */
 export interface ErrorDetails {

@@ -39,6 +39,8 @@ export interface ServerOptions extends GuardOptions {
   readonly log: Log;
   /** What a proxy puts before every path, and may leave there: `/inturn`; empty without one. */
   readonly basePath?: string;
+  /** Where this server is in another one of ours, below the base path: `/cells/a`; empty when it is in none. */
+  readonly mount?: string;
   /** Hears the code of every error that a client is told of. */
   readonly onRefused?: (code: ErrorCode) => void;
 }
@@ -80,22 +82,37 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
     createMetricsRoute(options.exposeMetrics),
   ];
   routes.push(createDescription(routes));
-  const docs = Object.entries(createDocsPages()).map(([path, handle]) => ({ path, handle: handle as Route["handle"] }));
-  return createServerApp(options, { routes, docs, ...(pages !== undefined && { pages }) });
+  return createServerApp(options, { routes, docs: createDocs(), ...(pages !== undefined && { pages }) });
+}
+
+/** The pages that describe the API. */
+export function createDocs(): Doc[] {
+  return Object.entries(createDocsPages()).map(([path, handle]) => ({ path, handle: handle as Route["handle"] }));
+}
+
+/** A page open to everybody. */
+interface Doc {
+  readonly path: string;
+  readonly handle: Route["handle"];
 }
 
 /** What a server answers. */
 interface Served {
   readonly routes: readonly Route[];
   /** Open to everybody. */
-  readonly docs?: readonly { readonly path: string; readonly handle: Route["handle"] }[];
+  readonly docs?: readonly Doc[];
   readonly pages?: Pages;
+  /** What is answered where there is nothing; `route_not_found` unless told. */
+  readonly missing?: InturnError;
 }
 
 /** Creates a server: the guard before its routes, and what is answered where there is none. */
 export function createServerApp(options: ServerOptions, served: Served): Hono<ApiEnvironment> {
-  const { basePath = "" } = options;
-  const app = new Hono<ApiEnvironment>({ strict: true, getPath: (request) => pathUnder(basePath, request) });
+  const { basePath = "", mount = "" } = options;
+  const app = new Hono<ApiEnvironment>({
+    strict: true,
+    getPath: (request) => pathUnder(mount, pathUnder(basePath, getPath(request))),
+  });
   const guard = createGuard(options);
   const report = (c: ApiContext, thrown: unknown) => reportError(c, thrown, options);
   for (const { spec, access, handle, isTraced } of served.routes) {
@@ -106,7 +123,8 @@ export function createServerApp(options: ServerOptions, served: Served): Hono<Ap
   for (const { path, handle } of served.docs ?? []) {
     register(app, guard, { method: "GET", path, access: "open", handle });
   }
-  if (served.pages !== undefined) registerPages(app, { pages: served.pages, guard, basePath, report });
+  if (served.pages !== undefined)
+    registerPages(app, { pages: served.pages, guard, basePath: `${basePath}${mount}`, report });
   const methodsOf = listMethods(app);
   app.notFound((c) => {
     refuseUnreadableAddress(c);
@@ -115,7 +133,10 @@ export function createServerApp(options: ServerOptions, served: Served): Hono<Ap
       c.header("Allow", allowed);
       throw new InturnError("method_not_allowed", `This path takes ${allowed}.`);
     }
-    throw new InturnError("route_not_found", "There is nothing at this path; /openapi.json describes what there is.");
+    throw (
+      served.missing ??
+      new InturnError("route_not_found", "There is nothing at this path; /openapi.json describes what there is.")
+    );
   });
   app.onError((thrown, c) => {
     const { error, requestId } = report(c, thrown);
@@ -150,8 +171,7 @@ function reportError(c: ApiContext, thrown: unknown, { log, onRefused }: ServerO
 }
 
 /** Proxies may take the base path away or leave it: the same is found with and without it. */
-function pathUnder(basePath: string, request: Request): string {
-  const path = getPath(request);
+function pathUnder(basePath: string, path: string): string {
   if (basePath === "" || !path.startsWith(basePath)) return path;
   const rest = path.slice(basePath.length);
   return rest === "" ? "/" : rest.startsWith("/") ? rest : path;

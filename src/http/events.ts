@@ -9,7 +9,7 @@ import type { ErrorCode } from "../errors/codes.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 import { admit } from "./access.ts";
-import { appendEvents } from "./append.ts";
+import { appendEvents, atomicSchema, readAtomic } from "./append.ts";
 import { bodyMissing, decodeUtf8, withBody } from "./body.ts";
 import { CLOUD_EVENT_TYPES, CloudEvents, isBinaryMode } from "./cloud-events.ts";
 import { accountIdSchema, check, type IngestLimits } from "./event-schema.ts";
@@ -104,7 +104,11 @@ const CODES = [
   "header_invalid",
   "json_malformed",
   "account_not_found",
+  "query_invalid",
   "wrong_cell",
+  "batch_over_cells",
+  "refused_in_part",
+  "stored_in_part",
   "event_id_reused",
   "seq_unexpected",
   "body_too_large",
@@ -132,6 +136,7 @@ function describe(
     tags: ["Events"],
     request: {
       ...(params !== undefined && { params }),
+      query: z.object({ atomic: atomicSchema.optional() }),
       headers: traceHeadersSchema.extend({
         "Idempotency-Key": z
           .string()
@@ -185,10 +190,15 @@ async function postEvents(c: ApiContext, ingest: Ingest, accountId: string | und
     });
   }
   const read = readerFor(c, type, ingest, context);
+  const isAtomic = readAtomic(c);
   return await withBody(c, { bodyBytesMax: ingest.limits.bodyBytesMax, memory }, async (bytes) => {
     if (bytes.byteLength === 0 && !isBinaryMode(c)) throw bodyMissing();
     const { events, isBatch } = read(decodeUtf8(bytes));
-    const appended = await appendEvents(ingest.appender, events, isBatch, (all) => admit(c, all, ingest.rates));
+    const appended = await appendEvents(ingest.appender, events, {
+      isBatch,
+      isAtomic,
+      admit: (all) => admit(c, all, ingest.rates),
+    });
     return c.json(isBatch ? { events: appended } : appended[0], 202);
   });
 }

@@ -2,7 +2,7 @@ import { z } from "@hono/zod-openapi";
 import type { Database } from "../db/pool.ts";
 import { readReadiness } from "../db/progress.ts";
 import { InturnError } from "../errors/error.ts";
-import type { ApiContext, Route } from "./route.ts";
+import type { Route } from "./route.ts";
 
 const statusSchema = z.object({ status: z.string() }).openapi("Status");
 
@@ -25,9 +25,40 @@ export function createHealthRoutes(database: Database): Route[] {
       spec: specOf("/readyz", "getReadiness", "Whether events can be stored"),
       codes: ["database_unavailable", "database_not_migrated"],
       access: "open",
-      handle: (c) => getReadiness(c, database),
+      handle: async (c) => {
+        await requireReady(database);
+        return c.json({ status: "ready" });
+      },
     },
   ];
+}
+
+/** For each cell `ready`, or the code of the error that says why it is not. */
+export type CellReadiness = Readonly<Record<string, string>>;
+
+/** `GET /readyz` in front of several cells: events of those that are ready can be stored. @param readiness asks all of them */
+export function createFrontReadinessRoute(readiness: () => Promise<CellReadiness>): Route {
+  return {
+    spec: specOf("/readyz", "getReadiness", "Whether events of any cell can be stored"),
+    codes: ["database_unavailable"],
+    access: "open",
+    handle: async (c) => {
+      const cells = await readiness();
+      if (Object.values(cells).includes("ready")) return c.json({ status: "ready", cells });
+      const why = Object.entries(cells).map(([cell, code]) => `${cell}: ${code}`);
+      throw new InturnError("database_unavailable", `No cell can store events now: ${why.join(", ")}.`);
+    },
+  };
+}
+
+/** Asks a database whether events can be stored in it. @throws InturnError `database_unavailable`, `database_not_migrated` */
+export async function requireReady(database: Database): Promise<void> {
+  const { isWritable, isMigrated } = await readReadiness(database);
+  if (!isWritable) {
+    throw new InturnError("database_unavailable", "The database answers, but it is read-only: a standby, or set so.");
+  }
+  if (isMigrated) return;
+  throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
 }
 
 /** `GET /livez`. */
@@ -54,13 +85,4 @@ export function createWorkerReadinessRoute(canWork: () => boolean): Route {
       );
     },
   };
-}
-
-async function getReadiness(c: ApiContext, database: Database): Promise<Response> {
-  const { isWritable, isMigrated } = await readReadiness(database);
-  if (!isWritable) {
-    throw new InturnError("database_unavailable", "The database answers, but it is read-only: a standby, or set so.");
-  }
-  if (isMigrated) return c.json({ status: "ready" });
-  throw new InturnError("database_not_migrated", "The database answers, but lacks our tables; it must be migrated.");
 }

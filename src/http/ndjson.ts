@@ -11,7 +11,7 @@ import { type BodyMemory } from "../engine/body-budget.ts";
 import type { ErrorCode } from "../errors/codes.ts";
 import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
-import type { Admit } from "./append.ts";
+import { type Admit, type Outcome, outcomesOf } from "./append.ts";
 import { type BodyLimits, bodyMissing, decodeUtf8, readBodyChunks, tooLarge } from "./body.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import type { EventContext, JsonEvents } from "./json-events.ts";
@@ -124,12 +124,14 @@ function answerFailure(line: number | null, thrown: unknown, { log, onRefused }:
   return `${JSON.stringify({ line, ...problem, status: statusOf(error.code) })}\n`;
 }
 
+/** The answers for lines that are stored, and the first line that is not. */
+interface StoredLines {
+  readonly answers: string[];
+  readonly failure: { readonly line: number; readonly error: unknown } | undefined;
+}
+
 /** Stores a batch up to the first line that cannot be; says which one and why. */
-async function storeLines(
-  lines: readonly Line[],
-  context: EventContext,
-  options: StreamOptions,
-): Promise<{ answers: string[]; failure: { line: number; error: unknown } | undefined }> {
+async function storeLines(lines: readonly Line[], context: EventContext, options: StreamOptions): Promise<StoredLines> {
   const events: NewEvent[] = [];
   let failure: { line: number; error: unknown } | undefined;
   for (const line of lines) {
@@ -147,6 +149,8 @@ async function storeLines(
       const answers = appended.map((stored, i) => JSON.stringify({ line: lines[i]?.number, ...stored }));
       return { answers, failure };
     } catch (error) {
+      const outcomes = outcomesOf(error);
+      if (outcomes !== undefined) return answerInPart(lines, outcomes);
       // A request is stored whole or not at all: what stands before the line at fault is a request of its own.
       const index = error instanceof InturnError ? Number(error.data["index"] ?? 0) : 0;
       failure = { line: lines[index]?.number ?? 0, error };
@@ -154,6 +158,17 @@ async function storeLines(
     }
   }
   return { answers: [], failure };
+}
+
+/** Over several cells lines may be stored behind the first that is not: whoever sends them again gets the same seqs, if they have ids. */
+function answerInPart(lines: readonly Line[], outcomes: readonly Outcome[]): StoredLines {
+  const answers: string[] = [];
+  for (const [i, outcome] of outcomes.entries()) {
+    const line = lines[i]?.number ?? 0;
+    if ("code" in outcome) return { answers, failure: { line, error: new InturnError(outcome.code, outcome.detail) } };
+    answers.push(JSON.stringify({ line, ...outcome }));
+  }
+  return { answers, failure: undefined };
 }
 
 function readLine(line: Line, context: EventContext, reader: JsonEvents): NewEvent {

@@ -12,7 +12,7 @@ import { decodeUtf8, withBody } from "./body.ts";
 import { mediaTypeOf, refuseEncoding, unsupportedType } from "./media-type.ts";
 import { refuseOtherSites } from "./operations.ts";
 import { respondWithProblem, statusOf } from "./problem.ts";
-import type { Access, ApiContext, ApiEnvironment } from "./route.ts";
+import type { Access, ApiContext, ApiEnvironment, Menu } from "./route.ts";
 
 /** One page, or what a form of one is sent to. */
 interface Page {
@@ -30,6 +30,8 @@ export interface Pages {
   readonly formSecret?: string | undefined;
   /** The page that says what went wrong; without a key it asks for one. */
   readonly showError: (c: Context, error: InturnError, requestId: string) => Response | Promise<Response>;
+  /** What stands at the top of every page; the pages know unless told. */
+  readonly menu?: Menu | undefined;
 }
 
 /** An error as its request's client is told of it. */
@@ -43,11 +45,12 @@ export function registerPages(
   app: Hono<ApiEnvironment>,
   options: { pages: Pages; guard: Guard; basePath: string; report: (c: ApiContext, thrown: unknown) => Reported },
 ): void {
-  const { pages, showError, formSecret } = options.pages;
+  const { pages, showError, formSecret, menu } = options.pages;
   const guard = new PageGuard(options.guard, formSecret);
   for (const page of [...pages, guard.signIn, guard.signOut]) {
     app.on(page.method, page.path, async (c) => {
       c.set("basePath", options.basePath);
+      c.set("menu", menu);
       try {
         return await guard.show(c, page);
       } catch (thrown) {

@@ -106,7 +106,7 @@ export function problemResponses(codes: ReadonlySet<ErrorCode>): RouteConfig["re
 export function respondWithProblem(c: ApiContext, error: InturnError, requestId: string): Response {
   const status = statusOf(error.code);
   if (status === 429 || status === 503) {
-    c.header("Retry-After", String(error.data["retryAfterSeconds"] ?? RETRY_AFTER_SECONDS));
+    c.header("Retry-After", String(Number(error.data["retryAfterSeconds"] ?? RETRY_AFTER_SECONDS)));
   }
   if (error.code === "key_missing" || error.code === "key_invalid") c.header("WWW-Authenticate", CHALLENGE);
   c.header("Content-Type", "application/problem+json");

@@ -8,6 +8,13 @@ import type { RequestTrace } from "../trace/request-trace.ts";
 /** Who may call an operation: a key with this scope, anybody, or who signs the body. */
 export type Access = Scope | "open" | "signed";
 
+/** What stands at the top of a page: names, and where they lead, below the base path. */
+export interface Menu {
+  /** Where this server's pages stand in another one's: its address, and what this one is called there. */
+  readonly within?: { readonly href: string; readonly name: string };
+  readonly entries?: readonly (readonly [path: string, name: string])[];
+}
+
 /** What a request carries: node's own objects, who sends it, once that is known, and its trace, where its route is traced. */
 export interface ApiEnvironment {
   Bindings: HttpBindings;
@@ -16,6 +23,8 @@ export interface ApiEnvironment {
     trace: RequestTrace;
     /** What the proxy in front of the server puts before every path; empty without one. */
     basePath: string;
+    /** Of pages: see {@link Menu}. */
+    menu: Menu | undefined;
     /** Of pages: what their forms carry, so that no other site can send them. */
     formToken: string;
     /** The key that somebody signs in with. */

@@ -111,7 +111,7 @@ async function postWebhook(c: ApiContext, options: WebhookOptions): Promise<Resp
     if (question !== undefined) return c.text(question);
     const event = toNewEvent(text, body, { source, headers });
     const metadata = JSON.stringify({ source: source.name, ...c.get("trace").context });
-    const [appended] = await appendEvents(appender, [{ ...event, metadata }], false);
+    const [appended] = await appendEvents(appender, [{ ...event, metadata }], { isBatch: false });
     return c.json(appended, 202);
   });
 }

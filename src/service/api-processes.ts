@@ -12,8 +12,8 @@ import { createGreeting, MetricsKeeper } from "./port-share.ts";
 /** What the processes are started with. */
 interface ApiProcessesOptions {
   readonly settings: Settings;
-  /** Where the settings name none. */
-  readonly databaseUrl: string;
+  /** Where the settings name none; undefined with cells. */
+  readonly databaseUrl: string | undefined;
   readonly log: Log;
   /** Hears what a person should know. */
   readonly say: (line: string) => void;

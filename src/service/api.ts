@@ -7,7 +7,7 @@ import { openToWhom, sayIfOpen } from "./open-access.ts";
 import type { PortShare } from "./port-share.ts";
 
 /** The most HTTP connections; more are closed at once. Each has a socket and buffers, and a process has 4,096 files or more. */
-const CONNECTIONS_MAX = 2_000;
+export const CONNECTIONS_MAX = 2_000;
 
 /**
  * Starts the API process's part.

@@ -3,6 +3,7 @@ import type { Settings } from "../config/settings.ts";
 import { createDashboard } from "../dashboard/dashboard.ts";
 import { LOCK_MS_MAX } from "../db/locked.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
+import type { Pulse } from "../db/pulse.ts";
 import type { DatabaseAddress } from "../db/session-settings.ts";
 import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 import { type Access, createAccess } from "../engine/access.ts";
@@ -12,7 +13,7 @@ import { PulseWatch } from "../engine/pulse.ts";
 import { Waiting } from "../engine/waiting.ts";
 import type { OpenTo } from "../http/access.ts";
 import { createApp } from "../http/app.ts";
-import type { ApiEnvironment } from "../http/route.ts";
+import type { ApiEnvironment, Menu } from "../http/route.ts";
 import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
 
@@ -52,6 +53,8 @@ export interface ApiPools {
 export interface ComposedApi {
   readonly app: Hono<ApiEnvironment>;
   readonly access: Access;
+  /** How the whole system is, read a moment ago. Rejects while the database is away. */
+  latestPulse(): Promise<Pulse>;
   /** Ends what waits: requests that wait for an event, and streams of pages. */
   beginClose(): void;
   /** Resolves when it asks the database nothing more. */
@@ -77,7 +80,7 @@ export function openApiPools({ databaseUrl: url, poolerUrl: pooler, log }: ApiOp
 
 /** Puts the API together, over pools that outlive it. */
 export function composeApi(
-  { settings, log }: ApiOptions,
+  { settings, log }: Pick<ApiOptions, "settings" | "log">,
   parts: {
     pools: ApiPools;
     appender: Appender;
@@ -87,16 +90,20 @@ export function composeApi(
     exposeMore?: () => Promise<string>;
     /** See `Pages.formSecret`. */
     formSecret?: string | undefined;
+    /** See `ServerOptions.mount`. */
+    mount?: string;
+    /** See `Pages.menu`. */
+    menu?: Menu;
   },
 ): ComposedApi {
-  const { appender, metrics, openTo, formSecret, exposeMore = async () => "" } = parts;
+  const { appender, metrics, openTo, formSecret, mount = "", exposeMore = async () => "" } = parts;
   const { ingest, database } = parts.pools;
   const access = createAccess({ database: ingest, environmentKeys: settings.apiKeys ?? [] });
   const waiting = new Waiting(ingest);
   const watch = new PulseWatch(database);
   const { basePath } = settings;
   const answers = new AnswerBudget();
-  const dashboard = createDashboard({ database, watch, log, answers, basePath });
+  const dashboard = createDashboard({ database, watch, log, answers, basePath: `${basePath}${mount}` });
   const app = createApp({
     appender,
     ingest,
@@ -110,8 +117,9 @@ export function composeApi(
     exposeMetrics: async () =>
       (await metrics.expose(await watch.latest().catch(() => undefined))) + (await exposeMore()),
     onRefused: (code) => metrics.refused(code),
-    pages: { ...dashboard, formSecret },
+    pages: { ...dashboard, formSecret, menu: parts.menu },
     basePath,
+    mount,
   });
   const watching = watch.run();
   const beginClose = () => {
@@ -119,5 +127,5 @@ export function composeApi(
     dashboard.close();
     watch.close();
   };
-  return { app, access, beginClose, closed: () => watching };
+  return { app, access, latestPulse: () => watch.latest(), beginClose, closed: () => watching };
 }

@@ -1,3 +1,4 @@
+import { cellsOf } from "../config/cell-settings.ts";
 import type { Settings } from "../config/settings.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { useDatabase } from "./database.ts";
@@ -18,6 +19,28 @@ export async function withConnection<Result>(
     return await overConnection({ ...options, url: database.url }, work);
   } finally {
     await database.release();
+  }
+}
+
+/**
+ * The same in every cell, one after the other; in the one database where there are no cells. All have to be there before anything is
+ * done.
+ *
+ * @returns what came of it in each
+ */
+export async function inEveryCell<Result>(
+  { settings, ...options }: { settings: Settings; name: string; say: (line: string) => void },
+  work: (database: Database) => Promise<Result>,
+): Promise<[Result, ...Result[]]> {
+  const cells = cellsOf(settings);
+  if (cells === undefined) return [await withConnection({ settings, ...options }, work)];
+  for (const { name } of cells) await withCell(name, (database) => database.query("select"));
+  const results: Result[] = [];
+  for (const { name } of cells) results.push(await withCell(name, work));
+  return results as [Result, ...Result[]];
+
+  async function withCell<Answer>(cell: string, ask: (database: Database) => Promise<Answer>): Promise<Answer> {
+    return await withConnection({ settings: { ...settings, cell }, ...options }, ask);
   }
 }
 

@@ -1,0 +1,84 @@
+/**
+ * The server in front of several cells: it takes events for all of them, passes what concerns one account on to its cell, and has each
+ * cell's whole API and dashboard under `/cells/{cell}`.
+ */
+import { type Context, Hono } from "hono";
+import type { Appender } from "../engine/append.ts";
+import { BodyBudget, UNKNOWN_BODIES_BYTES_MAX } from "../engine/body-budget.ts";
+import { InturnError } from "../errors/error.ts";
+import { createDocs, createServerApp, type ServerOptions } from "./app.ts";
+import type { IngestLimits } from "./event-schema.ts";
+import { createEventRoutes } from "./events.ts";
+import { type CellReadiness, createFrontReadinessRoute, createLivenessRoute } from "./health.ts";
+import { createMetricsRoute } from "./metrics.ts";
+import type { Pages } from "./pages.ts";
+import { RateLimits } from "./rate-limits.ts";
+import type { ApiEnvironment } from "./route.ts";
+import { createWebhookRoutes } from "./webhooks.ts";
+
+/** The whole API of one cell. */
+type CellApp = Pick<Hono<ApiEnvironment>, "fetch">;
+
+/** What the front stands on. */
+export interface FrontOptions extends ServerOptions {
+  /** Hands events to their cells. */
+  readonly appender: Appender;
+  readonly limits: IngestLimits;
+  /** The API of each cell, by its name. */
+  readonly cells: ReadonlyMap<string, CellApp>;
+  /** The name of an account's cell. Throws while nobody knows. */
+  readonly cellOf: (accountId: string) => string;
+  readonly readiness: () => Promise<CellReadiness>;
+  readonly exposeMetrics: () => Promise<string>;
+  readonly pages: Pages;
+}
+
+/** Where a cell's API is, in the front's. */
+export function mountOf(cell: string): string {
+  return `/cells/${cell}`;
+}
+
+/** Creates the front. */
+export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
+  const { limits, cells, cellOf } = options;
+  const { bodyBytesMax } = limits;
+  const [anyCell] = cells.values();
+  const app = createServerApp(options, {
+    routes: [
+      ...createEventRoutes({ ...options, budget: new BodyBudget({ bodyBytesMax }), rates: new RateLimits() }),
+      ...createWebhookRoutes({
+        ...options,
+        budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
+      }),
+      createLivenessRoute(),
+      createFrontReadinessRoute(options.readiness),
+      createMetricsRoute(options.exposeMetrics),
+    ],
+    docs: createDocs(),
+    pages: options.pages,
+    missing: new InturnError(
+      "cell_needed",
+      `There is nothing at this path for all cells. Of one cell it may be asked under ${[...cells.keys()].map(mountOf).join(", ")}.`,
+    ),
+  });
+  app.all("/cells/:cell/*", (c) => passOn(c, requireCell(cells, c.req.param("cell"))));
+  app.all("/cells/:cell", (c) => c.redirect(`${options.basePath ?? ""}${mountOf(c.req.param("cell"))}/`));
+  app.all("/v1/accounts/:id", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
+  app.all("/v1/accounts/:id/*", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
+  // The description is the same in all.
+  app.get("/openapi.json", (c) => (anyCell === undefined ? c.notFound() : passOn(c, anyCell)));
+  return app;
+}
+
+function passOn(c: Context<ApiEnvironment>, cell: CellApp): Response | Promise<Response> {
+  return cell.fetch(c.req.raw, c.env);
+}
+
+function requireCell(cells: FrontOptions["cells"], name: string): CellApp {
+  const cell = cells.get(name);
+  if (cell !== undefined) return cell;
+  throw new InturnError(
+    "cell_needed",
+    `There is no cell ${JSON.stringify(name.slice(0, 40))}; there are ${[...cells.keys()].join(", ")}.`,
+  );
+}

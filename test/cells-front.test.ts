@@ -1,0 +1,326 @@
+/**
+ * A server in front of three cells: every event comes to its cell, in its order; a cell that is away concerns nobody else.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { test } from "node:test";
+import { cellsOf } from "../src/config/cell-settings.ts";
+import { readSettings } from "../src/config/settings.ts";
+import { runLoad } from "../src/demo/load.ts";
+import { cellOf } from "../src/engine/bucket.ts";
+import { createLog } from "../src/log/log.ts";
+import { startFront } from "../src/service/front.ts";
+import type { Listening } from "../src/service/listening.ts";
+import { cellsSetting, idsIn, MAP, NAMES, withCells } from "./support/cells.ts";
+import { killLeftovers, runProcess, startProcess } from "./support/process.ts";
+import { until } from "./support/until.ts";
+
+type Answer = { status: number; body: Record<string, unknown> };
+
+async function withFront(setting: string, work: (url: string) => Promise<void>): Promise<void> {
+  const settings = readSettings({ INTURN_CELLS: setting }, { port: 0 });
+  const cells = cellsOf(settings) ?? [];
+  const front: Listening = await startFront({ settings, cells, log: createLog({ level: "silent", name: "test" }) });
+  try {
+    await work(front.url);
+  } finally {
+    await front.close();
+  }
+}
+
+async function post(url: string, body: unknown, query = ""): Promise<Answer> {
+  const response = await fetch(`${url}/v1/events${query}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+}
+
+async function get(address: string): Promise<Answer> {
+  const response = await fetch(address);
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+}
+
+/** Stands before a database; away until it is opened. */
+async function createLink(url: string): Promise<{ url: string; open(): Promise<void>; close(): Promise<void> }> {
+  const { hostname, port } = new URL(url);
+  const sockets = new Set<import("node:net").Socket>();
+  const server = createServer((socket) => {
+    const onward = connect(Number(port), hostname);
+    for (const [from, to] of [
+      [socket, onward],
+      [onward, socket],
+    ] as const) {
+      sockets.add(from);
+      from.pipe(to);
+      from.on("error", () => to.destroy()).on("close", () => sockets.delete(from));
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address() as { port: number };
+  const link = new URL(url);
+  link.hostname = "127.0.0.1";
+  link.port = String(address.port);
+  const close = async () => {
+    for (const socket of sockets) socket.destroy();
+    if (server.listening) await new Promise((resolve) => server.close(resolve));
+  };
+  await close();
+  return {
+    url: link.href,
+    close,
+    open: async () => {
+      server.listen(address.port, "127.0.0.1");
+      await once(server, "listening");
+    },
+  };
+}
+
+test(
+  "events sent to all are handled by the workers of their cells, each account's in order",
+  withCells(
+    async (cells) => {
+      const environment = { INTURN_CELLS: cellsSetting(cells) };
+      const made = await runProcess(["cells", "init", "--json"], environment);
+      assert.deepEqual([made.code, made.stdout.trim()], [0, '{"cells":3,"made":3}'], made.stderr);
+      assert.equal((await runProcess(["cells", "init", "--json"], environment)).stdout.trim(), '{"cells":3,"made":0}');
+      const front = startProcess(["serve", "--port", "0"], environment);
+      const workers = NAMES.map((name) =>
+        startProcess(["work", "--handler", "sleep"], { ...environment, INTURN_CELL: name, INTURN_HANDLER_MS: "1" }),
+      );
+      try {
+        const { url = "" } = await front.ready;
+        await Promise.all(workers.map((worker) => worker.ready));
+        await runLoad({ url, events: 3_000, accounts: 200, seed: 1, connections: 4, batch: 50 });
+        for (const [name, cell] of Object.entries(cells)) {
+          await until(`cell ${name} is done`, async () => {
+            const rows = await cell.query<{ pending: number }>(
+              "select sum(last_seq - processed_seq)::int as pending from inturn.accounts",
+            );
+            return rows[0]?.pending === 0;
+          });
+          const accounts = await cell.query<{ id: string }>("select id from inturn.accounts");
+          assert.deepEqual(new Set(accounts.map(({ id }) => cellOf(MAP, id))), new Set([name]));
+          const verified = await runProcess(["verify", "--json"], { ...environment, INTURN_CELL: name });
+          assert.equal(verified.code, 0, verified.stdout);
+        }
+        const listed = await runProcess(["cells", "list", "--json"], environment);
+        assert.equal(listed.code, 0);
+        const stored = await Promise.all(
+          NAMES.map(
+            async (name) =>
+              (await cells[name].query<{ n: number }>("select count(*)::int as n from inturn.events"))[0]?.n ?? 0,
+          ),
+        );
+        assert.equal(
+          stored.reduce((sum, count) => sum + count, 0),
+          3_000,
+        );
+        assert.ok(Math.min(...stored) > 700, stored.join());
+      } finally {
+        await Promise.all([front, ...workers].map((process) => process.stop()));
+        killLeftovers();
+      }
+    },
+    { made: false },
+  ),
+);
+
+test(
+  "what concerns an account is answered by its cell; everything else is asked of one cell, which is whole under its path",
+  withCells(async (cells) => {
+    const [accountId = ""] = idsIn("b", 1);
+    await withFront(cellsSetting(cells), async (url) => {
+      assert.deepEqual(await post(url, { accountId, data: { n: 1 } }), {
+        status: 202,
+        body: { accountId, seq: 1, duplicate: false },
+      });
+      assert.equal((await get(`${url}/v1/accounts/${accountId}`)).body["pending"], 1);
+      assert.equal((await get(`${url}/v1/accounts/${accountId}/events/1`)).body["state"], "pending");
+      const paused = await fetch(`${url}/v1/accounts/${accountId}/pause`, { method: "POST" });
+      assert.equal(paused.status, 200);
+      assert.equal((await get(`${url}/cells/b/v1/accounts/${accountId}`)).body["state"], "paused");
+      // Asked at the wrong cell it does not exist.
+      assert.equal((await get(`${url}/cells/a/v1/accounts/${accountId}`)).body["code"], "account_not_found");
+      const listed = (await get(`${url}/cells/b/v1/accounts`)).body["accounts"] as { accountId: string }[];
+      assert.deepEqual(
+        listed.map((account) => account.accountId),
+        [accountId],
+      );
+      assert.deepEqual((await get(`${url}/cells/a/v1/accounts`)).body["accounts"], []);
+      const wrong = await fetch(`${url}/cells/a/v1/events`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ accountId, data: 1 }),
+      });
+      assert.equal(wrong.status, 421);
+      const problem = (await wrong.json()) as Record<string, unknown>;
+      assert.deepEqual([problem["code"], problem["cell"]], ["wrong_cell", "b"]);
+      for (const path of ["/v1/accounts", "/v1/dead-letters", "/cells/nobody/v1/accounts", "/nothing"]) {
+        const { status, body } = await get(url + path);
+        assert.deepEqual([status, body["code"]], [404, "cell_needed"], path);
+      }
+      assert.deepEqual((await get(`${url}/readyz`)).body, {
+        status: "ready",
+        cells: { a: "ready", b: "ready", c: "ready" },
+      });
+      assert.equal((await get(`${url}/openapi.json`)).status, 200);
+      assert.match(
+        await (await fetch(`${url}/metrics`)).text(),
+        /inturn_requests_refused_total\{code="cell_needed"\} 4/,
+      );
+      assert.match(await (await fetch(`${url}/cells/b/metrics`)).text(), /^inturn_backlog_events \d/m);
+      const page = await (await fetch(`${url}/`)).text();
+      assert.match(page, /href="\/cells\/b\/"/);
+      assert.match(await (await fetch(`${url}/cells/b`)).text(), /<a class="within" href="\/"[^>]*>Cell b<\/a>/);
+      assert.match(await (await fetch(`${url}/cells/b/accounts`)).text(), new RegExp(`/cells/b/accounts/${accountId}`));
+    });
+  }),
+);
+
+test(
+  "a cell that is away concerns its own accounts only, before it was ever there and after",
+  withCells(async (cells) => {
+    const link = await createLink(cells.c.url);
+    const [[here = ""], [away = ""]] = [idsIn("a", 1), idsIn("c", 1)];
+    try {
+      await withFront(cellsSetting({ ...cells, c: link }), async (url) => {
+        for (const round of [1, 2]) {
+          const ids = { here: `here-${round}`, away: `away-${round}` };
+          const both = [
+            { accountId: here, id: ids.here, data: round },
+            { accountId: away, id: ids.away, data: round },
+          ];
+          const alone = await post(url, both[1]);
+          assert.deepEqual([alone.status, alone.body["code"]], [503, "database_unavailable"]);
+          const inPart = await post(url, both);
+          assert.deepEqual([inPart.status, inPart.body["code"]], [503, "stored_in_part"], JSON.stringify(inPart.body));
+          const [stored, waits] = inPart.body["events"] as Record<string, unknown>[];
+          assert.deepEqual(stored, { accountId: here, seq: 2 * round - 1, duplicate: false });
+          assert.deepEqual([waits?.["accountId"], waits?.["code"]], [away, "database_unavailable"]);
+          const whole = await post(url, both, "?atomic=true");
+          assert.deepEqual([whole.status, whole.body["code"]], [422, "batch_over_cells"]);
+          const lines = await fetch(`${url}/v1/events`, {
+            method: "POST",
+            headers: { "content-type": "application/x-ndjson" },
+            body: both.map((event) => JSON.stringify(event)).join("\n"),
+          });
+          const answers = (await lines.text())
+            .trim()
+            .split("\n")
+            .map((line) => JSON.parse(line) as Record<string, unknown>);
+          assert.deepEqual(answers[0], { line: 1, accountId: here, seq: 2 * round - 1, duplicate: true });
+          assert.deepEqual([answers[1]?.["line"], answers[1]?.["status"]], [2, 503]);
+          assert.equal((await get(`${url}/readyz`)).body["status"], "ready");
+          const page = await (await fetch(`${url}/`)).text();
+          assert.match(page, /away: its accounts wait/);
+          await link.open();
+          await until("it is back", async () => (await post(url, both)).status === 202);
+          const again = await post(url, both);
+          assert.deepEqual(
+            (again.body["events"] as { duplicate: boolean }[]).map(({ duplicate }) => duplicate),
+            [true, true],
+          );
+          assert.equal((await post(url, { accountId: here, data: 0 })).status, 202);
+          await link.close();
+        }
+      });
+      assert.deepEqual(await cells.c.query("select event_id from inturn.events order by seq"), [
+        { event_id: "away-1" },
+        { event_id: "away-2" },
+      ]);
+    } finally {
+      await link.close();
+    }
+  }),
+);
+
+test(
+  "what one cell refuses for good is told with what the others have stored",
+  withCells(async (cells) => {
+    const [[first = ""], [second = ""]] = [idsIn("a", 1), idsIn("b", 1)];
+    await withFront(cellsSetting(cells), async (url) => {
+      await post(url, { accountId: second, id: "i", data: 1 });
+      const batch = [
+        { accountId: first, data: 1 },
+        { accountId: second, id: "i", data: 2 },
+        { accountId: first, data: 2 },
+      ];
+      const { status, body } = await post(url, batch);
+      assert.deepEqual([status, body["code"]], [409, "refused_in_part"]);
+      const outcomes = body["events"] as Record<string, unknown>[];
+      assert.deepEqual(
+        outcomes.map((outcome) => outcome["seq"] ?? outcome["code"]),
+        [1, "event_id_reused", 2],
+      );
+      const [error] = body["errors"] as { pointer: string }[];
+      assert.equal(error?.pointer, "/1");
+      // All of them refused: as in one database.
+      const none = await post(url, [batch[1], { accountId: second, id: "i", data: 3 }]);
+      assert.deepEqual([none.status, none.body["code"]], [409, "event_id_reused"]);
+    });
+  }),
+);
+
+test(
+  "a key that is made is good for every cell, and a revoked one for none",
+  withCells(async (cells) => {
+    const environment = { INTURN_CELLS: cellsSetting(cells) };
+    const { stdout, stderr } = await runProcess(["keys", "create", "--name", "me", "--json"], environment);
+    const { id, key } = JSON.parse(stdout || `{"id":"${stderr}","key":""}`) as { id: string; key: string };
+    for (const name of NAMES)
+      assert.deepEqual(await cells[name].query("select id from inturn.api_keys"), [{ id }], stderr);
+    await withFront(cellsSetting(cells), async (url) => {
+      const ask = (address: string) => fetch(address, { headers: { authorization: `Bearer ${key}` } });
+      assert.equal((await fetch(`${url}/metrics`)).status, 401);
+      assert.equal((await ask(`${url}/metrics`)).status, 200);
+      assert.equal((await ask(`${url}/cells/c/v1/accounts`)).status, 200);
+      await runProcess(["keys", "revoke", id], environment);
+      for (const path of ["/metrics", "/cells/c/v1/accounts"])
+        await until(`${path} is refused`, async () => (await ask(url + path)).status === 401);
+    });
+  }),
+);
+
+test(
+  "cells that do not fit are refused at the start, and said what is wrong with them",
+  withCells(async (cells) => {
+    const serve = async (setting: string) => {
+      const { code, stderr } = await runProcess(["serve", "--port", "0"], { INTURN_CELLS: setting });
+      assert.equal(code, 1);
+      return stderr;
+    };
+    const swapped = { a: cells.b, b: cells.a, c: cells.c };
+    assert.match(await serve(cellsSetting(swapped)), /calls itself.*\[cells_differ\]/s);
+    assert.match(await serve(cellsSetting({ a: cells.a, b: cells.b })), /cell c too.*\[cells_differ\]/s);
+    const listed = await runProcess(["cells", "list"], { INTURN_CELLS: cellsSetting(swapped) });
+    assert.equal(listed.code, 1);
+    assert.match(listed.stdout, /cells_differ/);
+    const init = await runProcess(["cells", "init"], { INTURN_CELLS: cellsSetting({ ...cells, d: cells.a }) });
+    assert.match(init.stderr, /two cells have one database.*\[settings_invalid\]/s);
+    const work = await runProcess(["work"], { INTURN_CELLS: cellsSetting(cells), INTURN_HANDLER: "sleep" });
+    assert.match(work.stderr, /INTURN_CELL.*\[settings_invalid\]/s);
+    const both = await runProcess(["serve"], { INTURN_CELLS: cellsSetting(cells), DATABASE_URL: cells.a.url });
+    assert.match(both.stderr, /Of DATABASE_URL and INTURN_CELLS set one.*\[settings_invalid\]/s);
+  }),
+);
+
+test(
+  "only empty databases become cells, and none does when one is not empty",
+  withCells(
+    async (cells) => {
+      await cells.b.query("select inturn.append_event('x', '1')");
+      const environment = { INTURN_CELLS: cellsSetting(cells) };
+      const init = await runProcess(["cells", "init"], environment);
+      assert.equal(init.code, 1);
+      assert.match(init.stderr, /cell b has accounts.*\[cells_not_empty\]/s);
+      for (const name of NAMES) assert.deepEqual(await cells[name].query("select from inturn.buckets"), []);
+      const listed = await runProcess(["cells", "list", "--json"], environment);
+      assert.deepEqual([listed.code, JSON.parse(listed.stdout)[0].state], [1, "cells_differ"]);
+    },
+    { made: false },
+  ),
+);
