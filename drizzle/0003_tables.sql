@@ -94,9 +94,14 @@ CREATE TABLE "inturn"."attempts" (
 CREATE TABLE "inturn"."buckets" (
 	"bucket" smallint NOT NULL,
 	"cell" text NOT NULL,
-	"is_here" boolean NOT NULL,
+	"here" text NOT NULL,
+	"is_here" boolean GENERATED ALWAYS AS (cell = here) STORED NOT NULL,
+	"epoch" bigint DEFAULT 0 NOT NULL,
+	"moving_to" text,
+	"is_frozen" boolean DEFAULT false NOT NULL,
 	CONSTRAINT "buckets_pk" PRIMARY KEY("bucket"),
-	CONSTRAINT "buckets_bucket_known" CHECK (bucket between 0 and 255)
+	CONSTRAINT "buckets_bucket_known" CHECK (bucket between 0 and 255),
+	CONSTRAINT "buckets_frozen_moves" CHECK (not is_frozen or cell = here and moving_to is not null)
 );
 --> statement-breakpoint
 ALTER TABLE "inturn"."accounts" DROP CONSTRAINT "accounts_state_known";--> statement-breakpoint

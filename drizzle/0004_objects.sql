@@ -48,7 +48,7 @@ $$;
 -- Appends many events: all of them or none, in array order, each account's after those it already has.
 -- Returns one row per event, in array order. An event id that its account already has is not stored again: the row
 -- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation; an account of another
--- cell is SQLSTATE IT014.
+-- cell is SQLSTATE IT014, one that is being moved to another cell IT015.
 --
 -- Anybody who may use the schema may call it, inside a transaction of their own: the events exist when that commits.
 create or replace function inturn.append_events(
@@ -109,7 +109,7 @@ $$;
 -- `time`, `metadata` and `expectedSeq`. Returns one row per event, in array order. See append_events.
 --
 -- Refused, with nothing stored: SQLSTATE 23505 when an id belongs to an event with other content, IT013 when an event would not get the
--- seq that it expects, IT014 when an account lies in another cell.
+-- seq that it expects, IT014 when an account lies in another cell, IT015 when it is being moved to one.
 create or replace function inturn.append_json(events json)
 returns table (account_id text, seq bigint, duplicate boolean)
 language plpgsql security definer
@@ -251,7 +251,7 @@ $$;
 
 -- Appends the events of many HTTP requests in one transaction, one request after the other; `sizes` says how many events
 -- each request has. A refused request stores nothing, and the others are stored as if it had not been sent. Here it is refused, too,
--- when an account lies in another cell (wrong_cell).
+-- when an account lies in another cell (wrong_cell) or is being moved to one (bucket_moving).
 --
 -- Plans are pinned to index look-ups: a plan made while the tables were empty would scan them when they are full.
 create or replace function inturn.append_requests(
@@ -297,9 +297,9 @@ begin
     end if;
   end if;
   foreach size in array sizes loop
-    select f.index into elsewhere from inturn.find_elsewhere(account_ids[first:first + size - 1]) as f;
+    select f.index, case when f.cell is null then 'bucket_moving' else 'wrong_cell' end as refusal into elsewhere from inturn.find_elsewhere(account_ids[first:first + size - 1]) as f;
     if found then
-      return query select w.id, null::bigint, null::boolean, case when w.number = elsewhere.index then 'wrong_cell' end, null::bigint
+      return query select w.id, null::bigint, null::boolean, case when w.number = elsewhere.index then elsewhere.refusal end, null::bigint
       from unnest(account_ids[first:first + size - 1]) with ordinality as w (id, number) order by w.number;
     else
       return query select * from inturn.append_locked(
@@ -392,6 +392,32 @@ as $$
   select a.id from inturn.accounts as a where a.id = any (account_ids) and not exists (select from free as f where f.id = a.id)
 $$;
 --> statement-breakpoint
+-- cells/arrive_bucket.sql
+
+-- The bucket lies here from now on. All of its rows have been copied here, and the cell that had it has let it go: its accounts go on.
+--
+-- Those that waited for a target, or rested because of a pause of more than one account, ask again: targets and pauses are each cell's own.
+create or replace function inturn.arrive_bucket(bucket smallint, epoch bigint) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  woken_jobs bigint;
+begin
+  update inturn.buckets as b set cell = b.here, epoch = arrive_bucket.epoch, moving_to = null where b.bucket = arrive_bucket.bucket;
+  with held as materialized (
+    select a.id from inturn.accounts as a where inturn.bucket_of(a.id) = arrive_bucket.bucket order by a.id for update
+  ), freed as (
+    update inturn.accounts as a
+    set paused_at = nullif(a.paused_at, 'epoch'), state = case a.state when 'waiting' then 'scheduled' else a.state end, epoch = a.epoch + 1
+    from held as h where a.id = h.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  )
+  select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at)) into woken_jobs
+  from freed as f where f.waits having count(*) > 0;
+end
+$$;
+--> statement-breakpoint
 -- cells/bucket_of.sql
 
 -- The bucket of an account, 0 to 255: the first byte of the SHA-256 of its id. The program computes the same (src/engine/bucket.ts), on any
@@ -400,63 +426,167 @@ create or replace function inturn.bucket_of(account_id text) returns smallint
 language sql immutable strict parallel safe
 return get_byte(pg_catalog.sha256(pg_catalog.convert_to(account_id, 'UTF8')), 0)::smallint;
 --> statement-breakpoint
+-- cells/clean_bucket.sql
+
+-- Deletes accounts of a bucket that does not lie here, with everything of them, some at a time. Returns how many there were; 0 when none is
+-- left.
+create or replace function inturn.clean_bucket(bucket smallint, accounts_max integer) returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ids text[];
+begin
+  if exists (select from inturn.buckets as b where b.bucket = clean_bucket.bucket and b.is_here) then
+    raise exception using errcode = 'IT014', message = format('bucket %s lies here', clean_bucket.bucket);
+  end if;
+  ids := array(
+    select a.id::text from inturn.accounts as a where inturn.bucket_of(a.id) = clean_bucket.bucket order by a.id limit accounts_max for update
+  );
+  delete from inturn.events as e where e.account_id = any (ids);
+  delete from inturn.attempts as t where t.account_id = any (ids);
+  delete from inturn.accounts as a where a.id = any (ids);
+  return cardinality(ids);
+end
+$$;
+--> statement-breakpoint
 -- cells/find_elsewhere.sql
 
--- The first of these accounts, in their order, that lies in another cell, and the name of that cell; no row when all lie here, as they do
--- where there are no cells: then it costs a look at an empty table.
+-- The first of these accounts, in their order, that may not be appended to here: it lies in another cell, which is named, or its bucket is
+-- frozen, then no cell is. No row when all may, as they may where there are no cells: then it costs a look at an empty table.
+--
+-- Holds the buckets until the transaction ends, so that freeze_bucket waits for appends under way. The look comes after that.
 create or replace function inturn.find_elsewhere(account_ids text[])
 returns table (account_id text, cell text, index integer)
-language plpgsql stable security definer
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from inturn.buckets as b where not b.is_here) then
+  if not exists (select from inturn.buckets) then
     return;
   end if;
+  perform pg_advisory_xact_lock_shared(1131375727, held.bucket)
+  from (select distinct inturn.bucket_of(w.id)::integer as bucket from unnest(account_ids) as w (id) order by 1) as held;
   return query
-  select w.id, b.cell, w.number::integer
+  select w.id, case when not b.is_here then b.cell end, w.number::integer
   from unnest(account_ids) with ordinality as w (id, number) join inturn.buckets as b on b.bucket = inturn.bucket_of(w.id)
-  where not b.is_here
+  where not b.is_here or b.is_frozen
   order by w.number limit 1;
+end
+$$;
+--> statement-breakpoint
+-- cells/freeze_bucket.sql
+
+-- Takes no more events for a bucket that is being moved, and waits for appends that are under way: they hold its lock (see find_elsewhere).
+-- Returns a token: whoever touches the bucket afterwards makes it invalid, and so one of two who move it cannot let it go.
+create or replace function inturn.freeze_bucket(bucket smallint) returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  token text;
+begin
+  perform pg_advisory_xact_lock(1131375727, freeze_bucket.bucket);
+  update inturn.buckets as b set is_frozen = true where b.bucket = freeze_bucket.bucket and b.is_here and b.moving_to is not null
+  returning b.xmin::text into token;
+  return token;
+end
+$$;
+--> statement-breakpoint
+-- cells/hold_bucket.sql
+
+-- Stops the accounts of a bucket that is being moved: no event of them starts, those that are being handled are settled. It is a pause with
+-- a time of its own, 1970, by which thaw_bucket and arrive_bucket know it; those that rest because of a pause of more than one account are
+-- held by it instead. Returns how many accounts are still running.
+create or replace function inturn.hold_bucket(bucket smallint) returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with held as materialized (
+    select a.id from inturn.accounts as a
+    where inturn.bucket_of(a.id) = hold_bucket.bucket and (a.paused_at is null or a.paused_by is not null) order by a.id for update
+  )
+  update inturn.accounts as a set paused_at = 'epoch', paused_by = null from held as h where a.id = h.id;
+  return (
+    select count(*) from inturn.accounts as a where inturn.bucket_of(a.id) = hold_bucket.bucket and a.state = 'running'
+  );
 end
 $$;
 --> statement-breakpoint
 -- cells/make_cell.sql
 
--- Makes this database a cell: `cells` has for each bucket, from 0 on, the name of the cell in which its accounts lie. Returns false, and
--- changes nothing, when there are accounts already: by this map they may lie elsewhere.
-create or replace function inturn.make_cell(name text, cells text[]) returns boolean
+-- Makes this database a cell: `cells` has for each bucket, from 0 on, the name of the cell in which its accounts lie, and `epochs` how
+-- often it was moved. Returns false, and changes nothing, when there is an account that would lie elsewhere.
+create or replace function inturn.make_cell(name text, cells text[], epochs bigint[]) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Nobody makes an account between this look and the map.
   lock table inturn.accounts in share row exclusive mode;
-  if exists (select from inturn.accounts) then
+  if exists (select from inturn.accounts as a where cells[inturn.bucket_of(a.id) + 1] is distinct from make_cell.name) then
     return false;
   end if;
-  insert into inturn.buckets (bucket, cell, is_here)
-  select c.number - 1, c.cell, c.cell = make_cell.name from unnest(cells) with ordinality as c (cell, number);
+  insert into inturn.buckets (bucket, cell, here, epoch)
+  select c.number - 1, c.cell, make_cell.name, c.epoch
+  from unnest(cells, epochs) with ordinality as c (cell, epoch, number);
+  -- Who moves a bucket finds its accounts by it. Databases that are no cells need not keep it.
+  create index if not exists accounts_bucket on inturn.accounts (inturn.bucket_of(id), id);
   return true;
 end
 $$;
 --> statement-breakpoint
 -- cells/require_here.sql
 
--- Refuses, with SQLSTATE IT014, to append to accounts that lie in another cell.
+-- Refuses to append to accounts that lie in another cell, with SQLSTATE IT014, or that are being moved to one, with IT015.
 create or replace function inturn.require_here(account_ids text[]) returns void
-language plpgsql stable security definer
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   elsewhere record;
 begin
   select f.account_id, f.cell into elsewhere from inturn.find_elsewhere(account_ids) as f;
-  if found then
-    raise exception using errcode = 'IT014',
-      message = format('account %L lies in the cell %s', elsewhere.account_id, elsewhere.cell),
-      hint = 'Nothing was stored. Append to the database of that cell.';
+  if not found then
+    return;
   end if;
+  if elsewhere.cell is null then
+    raise exception using errcode = 'IT015',
+      message = format('account %L is being moved to another cell', elsewhere.account_id),
+      hint = 'Nothing was stored. Try again in a second.';
+  end if;
+  raise exception using errcode = 'IT014',
+    message = format('account %L lies in the cell %s', elsewhere.account_id, elsewhere.cell),
+    hint = 'Nothing was stored. Append to the database of that cell.';
+end
+$$;
+--> statement-breakpoint
+-- cells/thaw_bucket.sql
+
+-- Ends a move that has not left yet: lets the accounts go on that hold_bucket has stopped, and wakes those that wait. The bucket takes events
+-- again; what an operator had paused stays so. Returns false, and changes nothing, when the bucket has left.
+create or replace function inturn.thaw_bucket(bucket smallint) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  woken_jobs bigint;
+begin
+  update inturn.buckets as b set moving_to = null, is_frozen = false where b.bucket = thaw_bucket.bucket and b.is_here;
+  if not found then
+    return false;
+  end if;
+  with held as materialized (
+    select a.id from inturn.accounts as a
+    where inturn.bucket_of(a.id) = thaw_bucket.bucket and a.paused_at = 'epoch' order by a.id for update
+  ), freed as (
+    update inturn.accounts as a set paused_at = null from held as h where a.id = h.id
+    returning a.id, a.epoch, a.next_attempt_at, inturn.waits(a.state, a.paused_at) as waits
+  )
+  select inturn.wake(array_agg(f.id), array_agg(f.epoch), array_agg(f.next_attempt_at)) into woken_jobs
+  from freed as f where f.waits having count(*) > 0;
+  return true;
 end
 $$;
 --> statement-breakpoint
@@ -501,7 +631,7 @@ $$;
 --
 -- The SQLSTATEs of all verbs: IT001 no such account, IT002 an event is being handled, IT003 no event is pending,
 -- IT004 not a dead letter, IT005 later events were handled already, IT006 no settled event has this seq,
--- IT007 too many events to replay, IT012 the account rests because of a pause of more than one.
+-- IT007 too many events to replay, IT012 the account rests because of a pause of more than one, IT015 it is being moved to another cell.
 create or replace function inturn.lock_account(account_id text) returns inturn.accounts
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -512,6 +642,9 @@ begin
   select * into account from inturn.accounts as a where a.id = account_id for update;
   if not found then
     raise exception using errcode = 'IT001', message = format('there is no account %L: it never had an event', account_id);
+  end if;
+  if exists (select from inturn.buckets as b where b.bucket = inturn.bucket_of(account_id) and b.is_here and b.moving_to is not null) then
+    raise exception using errcode = 'IT015', message = format('account %L is being moved to another cell', account_id);
   end if;
   return account;
 end
@@ -871,6 +1004,7 @@ exception
   when sqlstate 'IT006' then return 'event_not_settled';
   when sqlstate 'IT007' then return 'replay_too_large';
   when sqlstate 'IT012' then return 'account_covered';
+  when sqlstate 'IT015' then return 'bucket_moving';
 end
 $$;
 --> statement-breakpoint

@@ -309,17 +309,32 @@ test(
 );
 
 test(
-  "only empty databases become cells, and none does when one is not empty",
+  "of databases that become cells one may have accounts: it keeps them all until they are moved",
   withCells(
     async (cells) => {
-      await cells.b.query("select inturn.append_event('x', '1')");
+      const [accountId] = idsIn("c", 1);
+      for (const name of ["a", "b"] as const) await cells[name].query("select inturn.append_event($1, '1')", [accountId]);
       const environment = { INTURN_CELLS: cellsSetting(cells) };
       const init = await runProcess(["cells", "init"], environment);
       assert.equal(init.code, 1);
       assert.match(init.stderr, /cell b has accounts.*\[cells_not_empty\]/s);
       for (const name of NAMES) assert.deepEqual(await cells[name].query("select from inturn.buckets"), []);
-      const listed = await runProcess(["cells", "list", "--json"], environment);
-      assert.deepEqual([listed.code, JSON.parse(listed.stdout)[0].state], [1, "cells_differ"]);
+      await cells.b.query("select inturn.erase($1)", [accountId]);
+      assert.equal((await runProcess(["cells", "init"], environment)).code, 0);
+      const list = async () => {
+        const { stdout } = await runProcess(["cells", "list", "--json"], environment);
+        return (JSON.parse(stdout) as { buckets: number }[]).map(({ buckets }) => buckets);
+      };
+      assert.deepEqual(await list(), [256, 0, 0]);
+      const planned = await runProcess(["cells", "balance", "--dry-run", "--json"], environment);
+      assert.equal((JSON.parse(planned.stdout) as { planned: unknown[] }).planned.length, 170);
+      const balanced = await runProcess(["cells", "balance", "--json"], environment);
+      assert.equal(balanced.code, 0, balanced.stderr);
+      assert.deepEqual(await list(), [86, 85, 85]);
+      const drained = await runProcess(["cells", "drain", "a", "--json"], environment);
+      assert.equal(drained.code, 0, drained.stderr);
+      assert.deepEqual(await list(), [0, 128, 128]);
+      assert.deepEqual(await cells.a.query("select from inturn.events"), []);
     },
     { made: false },
   ),

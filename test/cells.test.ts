@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { appendRequests } from "../src/db/append.ts";
-import { makeCell, readCells } from "../src/db/cells.ts";
-import { BUCKETS, spreadBuckets } from "../src/domain/cell.ts";
+import { makeCell, mapOf, readCells } from "../src/db/cells.ts";
+import { BUCKETS, planBalance, spreadBuckets } from "../src/domain/cell.ts";
 import { createAppender } from "../src/engine/append.ts";
 import { bucketOf } from "../src/engine/bucket.ts";
 import { appendIn } from "../src/service/append-in.ts";
@@ -51,19 +51,43 @@ test("buckets are spread evenly, and each lies in exactly one cell", () => {
 });
 
 test(
-  "a database becomes a cell once, and only without accounts",
+  "a database becomes a cell once, and only without accounts that would lie elsewhere",
   withDatabase(async (db) => {
     const { database } = db;
+    const everywhere = async (cell: string) => (await readCells(database))?.buckets.every((known) => known.cell === cell);
     assert.equal(await readCells(database), undefined);
     assert.equal(await makeCell(database, { here: "b", map: MAP }), true);
-    assert.deepEqual(await readCells(database), { here: "b", map: MAP });
+    const known = await readCells(database);
+    assert.deepEqual([known?.here, mapOf(known?.buckets ?? [])], ["b", MAP]);
     await assert.rejects(makeCell(database, { here: "b", map: MAP }), { code: "23505" });
     await db.query("delete from inturn.buckets");
-    await db.query("select inturn.append_event('x', '1')");
+    await db.query("select inturn.append_event($1, '1')", [idsIn("a", 1)[0]]);
     assert.equal(await makeCell(database, { here: "b", map: MAP }), false);
     assert.equal(await readCells(database), undefined);
+    assert.equal(await makeCell(database, { here: "b", map: spreadBuckets(["b"]) }), true);
+    assert.equal(await everywhere("b"), true);
   }),
 );
+
+test("a balance moves as few buckets as it can, and leaves no cell with more than the others", () => {
+  const cells = fc.uniqueArray(fc.constantFrom("a", "b", "c", "d", "e"), { minLength: 1 });
+  const map = fc.array(fc.constantFrom("a", "b", "c", "d", "e"), { minLength: BUCKETS, maxLength: BUCKETS });
+  fc.assert(
+    fc.property(map, cells, (before, names) => {
+      const moves = planBalance(before, names);
+      const after = [...before];
+      for (const { bucket, to } of moves) after[bucket] = to;
+      const counts = (of: readonly string[]) => names.map((name) => of.filter((cell) => cell === name).length);
+      assert.deepEqual(new Set(after.filter((cell) => !names.includes(cell))), new Set());
+      assert.ok(Math.max(...counts(after)) - Math.min(...counts(after)) <= 1);
+      const shares = counts(after).toSorted((one, other) => other - one);
+      const had = counts(before).toSorted((one, other) => other - one);
+      const kept = had.reduce((sum, count, i) => sum + Math.min(count, shares[i] ?? 0), 0);
+      assert.equal(moves.length, BUCKETS - kept);
+      assert.deepEqual(planBalance(after, names), []);
+    }),
+  );
+});
 
 test(
   "a cell refuses the requests with accounts of another cell, makes no such account, and stores the others",

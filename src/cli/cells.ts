@@ -1,10 +1,15 @@
-import { Command } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { type Cell, cellsOf } from "../config/cell-settings.ts";
 import { readSettings } from "../config/settings.ts";
+import { BUCKETS, type PlannedMove } from "../domain/cell.ts";
+import { formatDuration } from "../domain/duration.ts";
 import { InturnError } from "../errors/error.ts";
 import { type CellStatus, initCells, listCells } from "../service/cells.ts";
-import { jsonOption } from "./options.ts";
+import { type Moved, Mover, type MoveProgress } from "../service/move.ts";
+import { jsonOption, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printTable, say } from "./output.ts";
+import { createProgress } from "./progress.ts";
+import { listenForStop } from "./stop.ts";
 
 /** `cells`: the databases that share the accounts. */
 export function createCellsCommand(): Command {
@@ -30,7 +35,116 @@ export function createCellsCommand(): Command {
           if (json) return print(JSON.stringify(cells));
           showCells(cells);
         }),
+    )
+    .addCommand(
+      new Command("move")
+        .description("move buckets to another cell while both work; carries on with, or undoes, what was interrupted")
+        .addOption(new Option("--bucket <numbers>", "which, separated by commas: 0 to 255").argParser(parseBuckets).makeOptionMandatory())
+        .requiredOption("--to <cell>", "the cell")
+        .addOption(waitOption())
+        .addOption(dryRunOption())
+        .addOption(jsonOption())
+        .action(async ({ bucket, to, ...flags }: MoveFlags & { bucket: number[]; to: string }) => {
+          await moveAll(flags, async () => bucket.map((number) => ({ bucket: number, to })));
+        }),
+    )
+    .addCommand(
+      new Command("balance")
+        .description("move buckets until every cell has as many")
+        .addOption(waitOption())
+        .addOption(dryRunOption())
+        .addOption(jsonOption())
+        .action(async (flags: MoveFlags) => {
+          await moveAll(flags, (mover, cells) => mover.planBalance(cells.map(({ name }) => name)));
+        }),
+    )
+    .addCommand(
+      new Command("drain")
+        .description("move all buckets away from a cell, to the others")
+        .argument("<cell>", "the cell that is to be empty")
+        .addOption(waitOption())
+        .addOption(dryRunOption())
+        .addOption(jsonOption())
+        .action(async (cell: string, flags: MoveFlags) => {
+          await moveAll(flags, (mover, cells) => {
+            const others = cells.map(({ name }) => name).filter((name) => name !== cell);
+            if (others.length === cells.length || others.length === 0)
+              throw new InturnError("settings_invalid", `INTURN_CELLS has no cell ${cell} beside others.`);
+            return mover.planBalance(others);
+          });
+        }),
     );
+}
+
+interface MoveFlags {
+  /** Seconds. */
+  readonly wait: number;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+function waitOption(): Option {
+  return wholeNumberOption("--wait <seconds>", "how long handlers that run may take to end", {
+    least: 0,
+    most: 86_400,
+    default: 60,
+  });
+}
+
+function dryRunOption(): Option {
+  return new Option("--dry-run", "only say what would be moved");
+}
+
+function parseBuckets(text: string): number[] {
+  const numbers = text.split(",").map((each) => (/^\d{1,3}$/.test(each.trim()) ? Number(each) : BUCKETS));
+  if (numbers.every((number) => number < BUCKETS)) return [...new Set(numbers)];
+  throw new InvalidArgumentError(`It takes numbers from 0 to ${BUCKETS - 1}, separated by commas.`);
+}
+
+/** Moves one bucket after the other. What has been moved stays so when one fails. */
+async function moveAll(
+  { wait, dryRun = false, json = false }: MoveFlags,
+  plan: (mover: Mover, cells: readonly Cell[]) => Promise<readonly PlannedMove[]>,
+): Promise<void> {
+  const cells = requireCells();
+  const progress = createProgress("buckets");
+  let done = 0;
+  let total = 0;
+  const onProgress = ({ bucket, step, events }: MoveProgress) =>
+    progress.update(done, total, `bucket ${bucket}: ${step}${events > 0 ? `, ${formatNumber(events)} events` : ""}`);
+  const mover = new Mover({ cells, waitMs: 1_000 * wait, signal: listenForStop(), onProgress });
+  try {
+    const moves = await plan(mover, cells);
+    total = moves.length;
+    const moved: Moved[] = [];
+    for (const move of dryRun ? [] : moves) {
+      const result = await mover.move(move);
+      if (result !== undefined) moved.push(result);
+      done += 1;
+    }
+    progress.stop();
+    if (json) print(JSON.stringify(dryRun ? { planned: moves } : { moved }));
+    else if (dryRun) print(moves.map(({ bucket, to }) => `bucket ${bucket} to ${to}`).join("\n") || "Nothing to move.");
+    else showMoved(moved);
+  } finally {
+    progress.stop();
+    await mover.close();
+  }
+}
+
+function showMoved(moved: readonly Moved[]): void {
+  if (moved.length === 0) return print("Nothing to move.");
+  printTable(
+    ["bucket", "from", "to", "accounts", "events", "took none for"],
+    moved.map(({ bucket, from, to, accounts, events, frozenMs }) => [
+      String(bucket),
+      from,
+      to,
+      formatNumber(accounts),
+      formatNumber(events),
+      formatDuration(frozenMs),
+    ]),
+  );
 }
 
 function requireCells(): readonly Cell[] {
@@ -44,12 +158,13 @@ function requireCells(): readonly Cell[] {
 
 function showCells(cells: readonly CellStatus[]): void {
   printTable(
-    ["cell", "database", "state", "buckets", "pending"],
-    cells.map(({ cell, database, state, buckets, pending }) => [
+    ["cell", "database", "state", "buckets", "moving away", "pending"],
+    cells.map(({ cell, database, state, buckets, moving, pending }) => [
       cell,
       database,
       state,
       buckets === null ? "–" : String(buckets),
+      moving.join(",") || "–",
       pending === null ? "–" : formatNumber(pending),
     ]),
   );

@@ -2,7 +2,12 @@ import type { Appended, NewEvent } from "../domain/event.ts";
 import type { Database } from "./pool.ts";
 
 /** Why a request was not stored, and which of its events is at fault. */
-export type Refusal = Fault & (OfAccount | { readonly code: "wrong_cell" });
+export type Refusal = (Fault & OfAccount) | RefusalOfCell;
+
+/** A request that came to a cell in which its account does not lie, or not for much longer. */
+export interface RefusalOfCell extends Fault {
+  readonly code: "wrong_cell" | "bucket_moving";
+}
 
 interface Fault {
   /** Of the event within its request, from 0. */
@@ -66,7 +71,8 @@ function toAnswer(rows: readonly Row[]): AppendAnswer {
   for (const [index, row] of rows.entries()) {
     const { accountId, currentSeq } = row;
     if (row.seq !== null) appended.push({ accountId, seq: row.seq, duplicate: row.duplicate });
-    else if (row.refusal === "wrong_cell") return { refusal: { code: row.refusal, index, accountId } };
+    else if (row.refusal === "wrong_cell" || row.refusal === "bucket_moving")
+      return { refusal: { code: row.refusal, index, accountId } };
     else if (row.refusal !== null) return { refusal: { code: row.refusal, index, accountId, currentSeq } };
   }
   return { appended };

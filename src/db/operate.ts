@@ -48,6 +48,7 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
   IT010: "operation_too_large",
   IT011: "pause_not_found",
   IT012: "account_covered",
+  IT015: "bucket_moving",
 };
 
 /**

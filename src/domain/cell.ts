@@ -16,3 +16,28 @@ export type CellMap = readonly string[];
 export function spreadBuckets(cells: readonly string[]): CellMap {
   return Array.from({ length: BUCKETS }, (_, bucket) => cells[Math.floor((bucket * cells.length) / BUCKETS)] ?? "");
 }
+
+/** Where a bucket is to go. */
+export interface PlannedMove {
+  readonly bucket: number;
+  readonly to: string;
+}
+
+/** Which buckets to move so that each of these cells has as many as the others, give or take one, and no other cell has any. */
+export function planBalance(map: CellMap, cells: readonly string[]): PlannedMove[] {
+  const has = new Map(cells.map((name) => [name, map.filter((cell) => cell === name).length]));
+  const least = Math.floor(map.length / cells.length);
+  // Those that have most keep the one more that some must have.
+  const byMost = cells.toSorted((a, b) => (has.get(b) ?? 0) - (has.get(a) ?? 0));
+  const share = new Map(byMost.map((name, i) => [name, least + (i < map.length % cells.length ? 1 : 0)]));
+  const room = byMost.flatMap((name) =>
+    Array.from({ length: Math.max(0, (share.get(name) ?? 0) - (has.get(name) ?? 0)) }, () => name),
+  );
+  const kept = new Map<string, number>();
+  return map.flatMap((cell, bucket) => {
+    const number = (kept.get(cell) ?? 0) + 1;
+    kept.set(cell, number);
+    const to = number <= (share.get(cell) ?? 0) ? undefined : room.pop();
+    return to === undefined ? [] : [{ bucket, to }];
+  });
+}

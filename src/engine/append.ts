@@ -1,4 +1,4 @@
-import { type AppendAnswer, appendRequests, type Refusal } from "../db/append.ts";
+import { type AppendAnswer, appendRequests, type Refusal, type RefusalOfCell } from "../db/append.ts";
 import { findCellElsewhere } from "../db/cells.ts";
 import { findLockedAccounts } from "../db/locked.ts";
 import type { Database } from "../db/pool.ts";
@@ -15,7 +15,7 @@ export interface Appender {
    * Stores these events, all or none, in their order, after everything that was handed in before them. Resolves after
    * the commit.
    *
-   * @throws InturnError `event_id_reused`, `seq_unexpected`, `account_full` or `wrong_cell`, with `data.index`, `data.accountId` and
+   * @throws InturnError `event_id_reused`, `seq_unexpected`, `account_full`, `wrong_cell` or `bucket_moving`, with `data.index`, `data.accountId` and
    *   `data.currentSeq` of the event at fault; `backlog_full` or `overloaded` when too much waits already; database errors as
    *   they come, among them the lock time-out of a request whose account another transaction held for too long
    */
@@ -80,7 +80,7 @@ export function createAppender(
       const answer = await group.submit(events);
       if ("refusal" in answer) {
         const { refusal } = answer;
-        throw refusal.code === "wrong_cell" ? await toWrongCell(database, refusal) : toError(refusal, limits);
+        throw "currentSeq" in refusal ? toError(refusal, limits) : await toCellError(database, refusal);
       }
       backlog.grew(events.length);
       metrics.accepted(answer.appended);
@@ -97,20 +97,20 @@ function refuseFullBacklog(backlog: Backlog, events: number, pendingMax: number)
   );
 }
 
-/** Rare: asked only by who was sent to the wrong cell. */
-async function toWrongCell(
-  database: Database,
-  { index, accountId }: { index: number; accountId: string },
-): Promise<InturnError> {
+/** Rare: asked only by who was sent to the wrong cell, or comes while a bucket is being moved. */
+async function toCellError(database: Database, refusal: RefusalOfCell): Promise<InturnError> {
+  const { code, index, accountId } = refusal;
+  const account = JSON.stringify(accountId);
+  if (code === "bucket_moving") {
+    const message = `Account ${account} is being moved to another cell; nothing was stored. Send the same request again.`;
+    return new InturnError(code, message, { data: { index, accountId } });
+  }
   const cell = await findCellElsewhere(database, accountId);
-  return new InturnError(
-    "wrong_cell",
-    `Account ${JSON.stringify(accountId)} lies in ${cell === undefined ? "another cell" : `the cell ${cell}`}; nothing was stored.`,
-    { data: { index, accountId, ...(cell !== undefined && { cell }) } },
-  );
+  const message = `Account ${account} lies in ${cell === undefined ? "another cell" : `the cell ${cell}`}; nothing was stored.`;
+  return new InturnError(code, message, { data: { index, accountId, ...(cell !== undefined && { cell }) } });
 }
 
-function toError(refusal: Exclude<Refusal, { code: "wrong_cell" }>, limits: PendingLimits): InturnError {
+function toError(refusal: Exclude<Refusal, RefusalOfCell>, limits: PendingLimits): InturnError {
   const { code, ...data } = refusal;
   const account = JSON.stringify(refusal.accountId);
   const messages: Record<typeof code, string> = {

@@ -75,6 +75,11 @@ export const ERRORS = {
     status: 404,
     says: "This server is for several cells, and this is asked of one: `/cells/{cell}` before the path.",
   },
+  bucket_moving: {
+    status: 503,
+    says: "The account is being moved to another cell, which takes a moment: send the same request again.",
+  },
+  move_failed: { status: null, says: "A bucket could not be moved; the message says why, and where it lies." },
   wrong_cell: {
     status: 421,
     says: "The account lies in another cell, which the message names: send the event there, or to a server of all cells. Nothing was stored.",

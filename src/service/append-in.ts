@@ -18,7 +18,7 @@ const jsonEvents = new JsonEvents();
  *
  * @param transaction a client of `pg` with an open transaction, or a transaction of drizzle, knex, kysely, Prisma or postgres.js
  * @returns the seq of each event, and whether it was there already
- * @throws InturnError `event_invalid`, before anything is asked; `event_id_reused`, `seq_unexpected` and `wrong_cell`: then the transaction
+ * @throws InturnError `event_invalid`, before anything is asked; `event_id_reused`, `seq_unexpected`, `wrong_cell` and `bucket_moving`: then the transaction
  *   has failed, unless a savepoint was set before; database errors as they come
  * @example
  * ```ts
@@ -49,6 +49,7 @@ export function toNewEvents(events: readonly SendEvent[]): readonly NewEvent[] {
 function toRefusal(error: unknown): InturnError | undefined {
   for (const { code, constraint, message } of saidIn(error)) {
     if (code === "IT013") return new InturnError("seq_unexpected", `${message}; nothing was stored.`, { cause: error });
+    if (code === "IT015") return new InturnError("bucket_moving", `${message}; nothing was stored.`, { cause: error });
     if (code === "IT014") return new InturnError("wrong_cell", `${message}; nothing was stored.`, { cause: error });
     if (code === "23505" && constraint === "events_event_id")
       return new InturnError("event_id_reused", `${message}; nothing was stored.`, { cause: error });

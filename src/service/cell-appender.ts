@@ -3,7 +3,7 @@
  */
 import type { CellMap } from "../domain/cell.ts";
 import type { Appended, NewEvent } from "../domain/event.ts";
-import type { Appender } from "../engine/append.ts";
+import type { Appender, AppendOptions } from "../engine/append.ts";
 import { cellOf } from "../engine/bucket.ts";
 import { type Fault, InturnError } from "../errors/error.ts";
 import type { Outcome } from "../http/append.ts";
@@ -24,6 +24,8 @@ interface Failed {
 /** What spreads events over cells. */
 export interface CellAppenderOptions {
   readonly map: () => CellMap;
+  /** Reads the map anew. */
+  readonly reload: () => Promise<void>;
   readonly appenders: ReadonlyMap<string, Appender>;
 }
 
@@ -37,17 +39,41 @@ export interface CellAppenderOptions {
  */
 export function createCellAppender(options: CellAppenderOptions): Appender {
   return {
-    async append(events, { isAtomic = false } = {}) {
-      const parts = partByCell(events, options.map());
-      const [only] = parts;
-      if (only !== undefined && parts.length === 1) return await appenderOf(options, only).append(events);
-      if (isAtomic) throw overSeveralCells(parts);
-      const appended = await Promise.allSettled(
-        parts.map(async (part) => await appenderOf(options, part).append(part.events)),
-      );
-      return joinAnswers(events, parts, appended);
+    async append(events, appendOptions) {
+      try {
+        return await appendByMap(options, events, appendOptions);
+      } catch (error) {
+        if (!(error instanceof InturnError) || error.code !== "wrong_cell") throw error;
+      }
+      // Nothing was stored: a bucket has been moved since the map was read.
+      await options.reload();
+      return await appendByMap(options, events, appendOptions).catch((error: unknown) => {
+        throw inBetween(error);
+      });
     },
   };
+}
+
+/** No cell has it: one has let the bucket go, and the other does not know yet that it has it. */
+function inBetween(error: unknown): unknown {
+  if (!(error instanceof InturnError) || error.code !== "wrong_cell") return error;
+  const message = "The account is being moved to another cell; nothing was stored. Send the same request again.";
+  return new InturnError("bucket_moving", message, { data: error.data, cause: error });
+}
+
+async function appendByMap(
+  options: CellAppenderOptions,
+  events: readonly NewEvent[],
+  { isAtomic = false }: AppendOptions = {},
+): Promise<readonly Appended[]> {
+  const parts = partByCell(events, options.map());
+  const [only] = parts;
+  if (only !== undefined && parts.length === 1) return await appenderOf(options, only).append(events);
+  if (isAtomic) throw overSeveralCells(parts);
+  const appended = await Promise.allSettled(
+    parts.map(async (part) => await appenderOf(options, part).append(part.events)),
+  );
+  return joinAnswers(events, parts, appended);
 }
 
 function partByCell(events: readonly NewEvent[], map: CellMap): Part[] {
@@ -122,6 +148,7 @@ function faultsOf({ data: { index }, message }: InturnError): Fault[] {
   return typeof index === "number" ? [{ where: `/${index}`, message }] : [];
 }
 
+/** Also when a bucket has been moved: by then the map will have been read anew. */
 function isWorthRepeating(error: InturnError): boolean {
-  return statusOf(error.code) >= 500 || statusOf(error.code) === 429;
+  return error.code === "wrong_cell" || statusOf(error.code) >= 500 || statusOf(error.code) === 429;
 }

@@ -1,8 +1,8 @@
 /**
- * Where accounts lie, as the cells themselves say: each has the map of all buckets.
+ * Where accounts lie, as the cells themselves say: each has the map of all buckets, and the higher epoch is right about a bucket.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type KnownCells, readCells } from "../db/cells.ts";
+import { type KnownCells, mapOf, mergeMaps, readCells } from "../db/cells.ts";
 import type { Database } from "../db/pool.ts";
 import type { CellMap } from "../domain/cell.ts";
 import { commandLine } from "../errors/command-line.ts";
@@ -11,10 +11,10 @@ import { InturnError } from "../errors/error.ts";
 import type { Log } from "../log/log.ts";
 
 /** A cell that has not answered after this long is taken for away. */
-const CHECK_MS_MAX = 1_000;
+const ANSWER_MS_MAX = 1_000;
 
-/** Between two tries to ask a cell that is away. */
-const RETRY_MS = 500;
+/** Between two looks at the map, which changes when a bucket was moved. */
+const LOOK_MS = 2_000;
 
 /** What the directory stands on. */
 export interface CellDirectoryOptions {
@@ -23,12 +23,16 @@ export interface CellDirectoryOptions {
   readonly log: Log;
 }
 
-/** Knows the map as soon as one cell has told it, and holds the others against it. */
+/** Knows the map as soon as one cell has told it, and keeps it fresh. */
 export class CellDirectory {
   readonly #options: CellDirectoryOptions;
   readonly #closing = new AbortController();
-  #asking: Promise<void> = Promise.resolve();
+  /** What each cell said last. */
+  readonly #known = new Map<string, KnownCells>();
+  readonly #wrong = new Set<string>();
   #map: CellMap | undefined;
+  #looking: Promise<void> = Promise.resolve();
+  #reloading: Promise<void> | undefined;
 
   constructor(options: CellDirectoryOptions) {
     this.#options = options;
@@ -41,91 +45,95 @@ export class CellDirectory {
   }
 
   /**
-   * Asks all cells. Resolves when all have answered, or after a second: those that are away are asked again and again, and what is
-   * wrong with them then is logged.
+   * Asks all cells. Those that are away by now are asked again later, and what is wrong with them then is logged.
    *
    * @throws InturnError `cells_differ`, or `database_not_migrated`, when what a cell says does not fit
    */
   async open(): Promise<void> {
-    let isOpen = false;
-    const checks = [...this.#options.databases].map(([name, database]) =>
-      this.#check(name, database).catch((error: unknown) => {
-        if (!isOpen) throw error;
-        this.#options.log.error({ err: error, cell: name }, "a cell does not fit the others");
-      }),
-    );
-    this.#asking = Promise.allSettled(checks).then(() => undefined);
-    await Promise.race([Promise.all(checks), sleep(CHECK_MS_MAX, undefined, { ref: false })]);
-    isOpen = true;
+    for (const error of await this.#askAll()) throw error;
+    this.#looking = this.#look();
+  }
+
+  /** Asks all cells again: somebody was sent to the wrong one. */
+  async reload(): Promise<void> {
+    this.#reloading ??= this.#askAll().then(() => (this.#reloading = undefined));
+    await this.#reloading;
   }
 
   /** Asks no more. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#asking;
+    await this.#looking;
   }
 
-  async #check(name: string, database: Database): Promise<void> {
-    const known = await this.#ask(name, database);
-    if (this.#closing.signal.aborted) return;
-    if (known === undefined) {
-      throw new InturnError(
-        "cells_differ",
-        `The database of cell ${name} is no cell yet. Run: ${commandLine("cells", "init")}`,
-      );
-    }
-    requireFit(name, known, [...this.#options.databases.keys()], this.#map);
-    this.#map ??= known.map;
-  }
-
-  async #ask(name: string, database: Database): Promise<KnownCells | undefined> {
+  async #look(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      try {
-        return await readCells(database);
-      } catch (error) {
-        if (isNotMigrated(error)) {
-          throw new InturnError(
-            "database_not_migrated",
-            `The database of cell ${name} lacks our tables of this version. Run: ${commandLine("cells", "init")}`,
-            { cause: error },
-          );
-        }
-        this.#options.log.debug({ err: error, cell: name }, "a cell does not answer");
-      }
-      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      for (const error of await this.#askAll()) this.#options.log.error({ err: error }, "a cell does not fit the others");
     }
-    return undefined;
+  }
+
+  /** Answers what is wrong, each thing once. */
+  async #askAll(): Promise<InturnError[]> {
+    const names = [...this.#options.databases.keys()];
+    const asked = [...this.#options.databases].map(async ([name, database]) => {
+      const known = await Promise.race([
+        readCells(database).catch((error: unknown) => this.#explain(name, error)),
+        sleep(ANSWER_MS_MAX, null, { ref: false }),
+      ]);
+      if (known === null) return undefined;
+      const wrong = known instanceof InturnError ? known : findMisfit(name, known, names);
+      if (wrong === undefined) this.#known.set(name, known as KnownCells);
+      return this.#once(name, wrong);
+    });
+    const wrong = await Promise.all(asked);
+    if (this.#known.size > 0) this.#map = mapOf(mergeMaps([...this.#known.values()]));
+    return wrong.filter((error) => error !== undefined);
+  }
+
+  #once(name: string, wrong: InturnError | undefined): InturnError | undefined {
+    const isNew = wrong !== undefined && !this.#wrong.has(name);
+    if (wrong === undefined) this.#wrong.delete(name);
+    else this.#wrong.add(name);
+    return isNew ? wrong : undefined;
+  }
+
+  /** What is wrong with a cell that answers; null for one that does not. */
+  #explain(name: string, error: unknown): InturnError | null {
+    if (isNotMigrated(error)) {
+      return new InturnError(
+        "database_not_migrated",
+        `The database of cell ${name} lacks our tables of this version. Run: ${commandLine("cells", "init")}`,
+        { cause: error },
+      );
+    }
+    this.#options.log.debug({ err: error, cell: name }, "a cell does not answer");
+    return null;
   }
 }
 
 /**
- * Holds what the database of a cell says against the settings, and against the map of the others.
+ * Holds what the database of a cell says against the settings.
  *
  * @param names of the cells of the settings
- * @param map of the others, once it is known
- * @throws InturnError `cells_differ`
+ * @returns an error `cells_differ` that says what does not fit
  */
-export function requireFit(
+export function findMisfit(
   name: string,
-  known: KnownCells,
+  known: KnownCells | undefined,
   names: readonly string[],
-  map: CellMap | undefined = known.map,
-): void {
-  if (known.here !== name) {
-    throw new InturnError(
-      "cells_differ",
+): InturnError | undefined {
+  const differ = (message: string) => new InturnError("cells_differ", message);
+  if (known === undefined)
+    return differ(`The database of cell ${name} is no cell yet. Run: ${commandLine("cells", "init")}`);
+  if (known.here !== name)
+    return differ(
       `INTURN_CELLS calls a database ${name} that calls itself ${known.here}: an address stands beside the wrong name.`,
     );
-  }
-  const foreign = known.map.find((cell) => !names.includes(cell));
-  if (foreign !== undefined) {
-    throw new InturnError(
-      "cells_differ",
-      `Accounts lie in the cell ${foreign} too, and INTURN_CELLS does not have it.`,
-    );
-  }
-  if (known.map.some((cell, bucket) => cell !== map[bucket])) {
-    throw new InturnError("cells_differ", `Cell ${name} has another map of buckets than the others.`);
-  }
+  const foreign = known.buckets.find(({ cell }) => !names.includes(cell));
+  if (foreign !== undefined)
+    return differ(`Accounts lie in the cell ${foreign.cell} too, and INTURN_CELLS does not have it.`);
+  return undefined;
 }

@@ -2,13 +2,14 @@
  * Making cells of databases, and looking at them.
  */
 import type { Cell } from "../config/cell-settings.ts";
-import { hasAccounts, type KnownCells, makeCell, readCells } from "../db/cells.ts";
+import { hasAccounts, type KnownCells, makeCell, mapOf, mergeMaps, readCells } from "../db/cells.ts";
 import { addressOf, migrateDatabase } from "../db/migrate.ts";
+import type { Database } from "../db/pool.ts";
 import { countPending } from "../db/progress.ts";
-import { type CellMap, spreadBuckets } from "../domain/cell.ts";
+import { BUCKETS, spreadBuckets } from "../domain/cell.ts";
 import { InturnError } from "../errors/error.ts";
 import { toInturnError } from "../http/problem.ts";
-import { requireFit } from "./cell-directory.ts";
+import { findMisfit } from "./cell-directory.ts";
 import { overConnection } from "./connection.ts";
 
 /** A cell that does not answer in this time is away. */
@@ -23,6 +24,8 @@ export interface CellStatus {
   readonly state: string;
   /** How many of the 256 buckets lie in it; null while it cannot say. */
   readonly buckets: number | null;
+  /** Those that are being moved from it, or of which it still has rows. */
+  readonly moving: readonly number[];
   /** Events that wait. */
   readonly pending: number | null;
   /** What is wrong, and what to do. */
@@ -30,65 +33,67 @@ export interface CellStatus {
 }
 
 /**
- * Makes these databases cells, which share the accounts evenly: migrates each, and gives each the map of buckets. What an earlier call
- * has done stays as it is, so it can be repeated after it was interrupted.
+ * Makes these databases cells: migrates each, and gives each the map of buckets. Empty databases share the accounts evenly; one that has
+ * accounts keeps all of them at first, and a cell that comes later begins with none: buckets are moved then. What an earlier call has done
+ * stays as it is, so it can be repeated after it was interrupted.
  *
  * @param say hears what a person should know
  * @returns how many were made cells; 0 when all were
- * @throws InturnError `cells_not_empty` when one has accounts, `cells_differ` when one is another cell, or has another map; then nothing
- *   is changed but for the migrations
+ * @throws InturnError `cells_not_empty` when two have accounts, `cells_differ` when one is another cell; then nothing is changed but for
+ *   the migrations
  */
 export async function initCells(cells: readonly Cell[], say: (line: string) => void): Promise<number> {
   for (const { name, url } of cells) {
     say(`Cell ${name}: ${addressOf(url)}`);
     await migrateDatabase(url, say);
   }
-  const names = cells.map(({ name }) => name);
   const found = await Promise.all(cells.map(async (cell) => ({ ...cell, ...(await look(cell)) })));
-  const map = found.find(({ known }) => known !== undefined)?.known?.map ?? spreadBuckets(names);
-  for (const { name, known, isEmpty } of found) {
-    if (known !== undefined) requireFit(name, known, names, map);
-    else if (!map.includes(name)) throw isLate(name);
-    else if (!isEmpty) throw notEmpty(name);
-  }
+  const { map, epochs } = chooseMap(found);
   let made = 0;
   for (const { name, url } of found.filter(({ known }) => known === undefined)) {
-    await overConnection({ url, name: "inturn cells" }, (database) => make(database, name, names, map));
+    await overConnection({ url, name: "inturn cells" }, async (database) => {
+      // Two names may stand beside two addresses of one database: what is there by now is looked at again.
+      refuseMisfit(name, await readCells(database), [name, ...map]);
+      if (!(await makeCell(database, { here: name, map, epochs }))) throw notEmpty(name);
+    });
     made += 1;
   }
   return made;
 }
 
-async function look({ url }: Cell): Promise<{ known: KnownCells | undefined; isEmpty: boolean }> {
+interface Found extends Cell {
+  readonly known: KnownCells | undefined;
+  readonly isEmpty: boolean;
+}
+
+async function look({ url }: Cell): Promise<Omit<Found, keyof Cell>> {
   return await overConnection({ url, name: "inturn cells" }, async (database) => {
     const known = await readCells(database);
     return { known, isEmpty: !(await hasAccounts(database)) };
   });
 }
 
-/** Two names may stand beside two addresses of one database: what is there by now is looked at again. */
-async function make(
-  database: Parameters<typeof makeCell>[0],
-  name: string,
-  names: readonly string[],
-  map: CellMap,
-): Promise<void> {
-  const known = await readCells(database);
-  if (known !== undefined) return requireFit(name, known, names, map);
-  if (!(await makeCell(database, { here: name, map }))) throw notEmpty(name);
+function chooseMap(found: readonly Found[]): { map: readonly string[]; epochs: readonly number[] } {
+  const names = found.map(({ name }) => name);
+  for (const { name, known } of found) refuseMisfit(name, known, names);
+  const cells = found.flatMap(({ known }) => known ?? []);
+  const full = found.filter(({ known, isEmpty }) => known === undefined && !isEmpty);
+  const [owner, other] = full;
+  if (owner !== undefined && (other !== undefined || cells.length > 0)) throw notEmpty((other ?? owner).name);
+  const merged = mergeMaps(cells);
+  if (merged.length > 0) return { map: mapOf(merged), epochs: merged.map(({ epoch }) => epoch) };
+  return { map: spreadBuckets(owner === undefined ? names : [owner.name]), epochs: Array.from({ length: BUCKETS }, () => 0) };
+}
+
+function refuseMisfit(name: string, known: KnownCells | undefined, names: readonly string[]): void {
+  const misfit = known && findMisfit(name, known, names);
+  if (misfit !== undefined) throw misfit;
 }
 
 function notEmpty(name: string): InturnError {
   return new InturnError(
     "cells_not_empty",
-    `The database of cell ${name} has accounts already, and some would lie in another cell. Cells begin with empty databases.`,
-  );
-}
-
-function isLate(name: string): InturnError {
-  return new InturnError(
-    "cells_differ",
-    `The buckets are spread over other cells already, and ${name} is none of them: a cell cannot be added later.`,
+    `The database of cell ${name} has accounts already, and so has another one: an account may be in both. One cell may begin with accounts.`,
   );
 }
 
@@ -100,17 +105,24 @@ export async function listCells(cells: readonly Cell[]): Promise<CellStatus[]> {
       const status = { cell: name, database: addressOf(url) };
       try {
         const connection = { url, name: "inturn cells", statementMsMax: STATEMENT_MS_MAX };
-        return await overConnection(connection, async (database) => {
-          const known = await readCells(database);
-          if (known === undefined) throw new InturnError("cells_differ", "It is no cell yet.");
-          requireFit(name, known, names);
-          const buckets = known.map.filter((cell) => cell === name).length;
-          return { ...status, state: "ready", buckets, pending: await countPending(database), problem: null };
-        });
+        return { ...status, ...(await overConnection(connection, (database) => readStatus(database, name, names))) };
       } catch (error) {
         const { code, message } = toInturnError(error);
-        return { ...status, state: code, buckets: null, pending: null, problem: message };
+        return { ...status, state: code, buckets: null, moving: [], pending: null, problem: message };
       }
     }),
   );
+}
+
+async function readStatus(
+  database: Database,
+  name: string,
+  names: readonly string[],
+): Promise<Omit<CellStatus, "cell" | "database">> {
+  const known = await readCells(database);
+  const misfit = findMisfit(name, known, names);
+  if (misfit !== undefined) throw misfit;
+  const buckets = (known?.buckets ?? []).filter(({ cell }) => cell === name).length;
+  const moving = (known?.buckets ?? []).flatMap(({ movingTo }, bucket) => (movingTo === null ? [] : [bucket]));
+  return { state: "ready", buckets, moving, pending: await countPending(database), problem: null };
 }

@@ -67,6 +67,7 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
     const front = createFront({
       appender: createCellAppender({
         map: () => directory.map,
+        reload: () => directory.reload(),
         appenders: new Map(opened.map(({ name, appender }) => [name, appender])),
       }),
       cells: new Map(opened.map(({ name, api }) => [name, api.app])),

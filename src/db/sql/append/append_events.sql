@@ -1,7 +1,7 @@
 -- Appends many events: all of them or none, in array order, each account's after those it already has.
 -- Returns one row per event, in array order. An event id that its account already has is not stored again: the row
 -- names the seq of the first copy, with duplicate = true. The same id with other content is a unique violation; an account of another
--- cell is SQLSTATE IT014.
+-- cell is SQLSTATE IT014, one that is being moved to another cell IT015.
 --
 -- Anybody who may use the schema may call it, inside a transaction of their own: the events exist when that commits.
 create or replace function inturn.append_events(

@@ -2,7 +2,7 @@
 -- `time`, `metadata` and `expectedSeq`. Returns one row per event, in array order. See append_events.
 --
 -- Refused, with nothing stored: SQLSTATE 23505 when an id belongs to an event with other content, IT013 when an event would not get the
--- seq that it expects, IT014 when an account lies in another cell.
+-- seq that it expects, IT014 when an account lies in another cell, IT015 when it is being moved to one.
 create or replace function inturn.append_json(events json)
 returns table (account_id text, seq bigint, duplicate boolean)
 language plpgsql security definer

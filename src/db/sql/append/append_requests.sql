@@ -1,6 +1,6 @@
 -- Appends the events of many HTTP requests in one transaction, one request after the other; `sizes` says how many events
 -- each request has. A refused request stores nothing, and the others are stored as if it had not been sent. Here it is refused, too,
--- when an account lies in another cell (wrong_cell).
+-- when an account lies in another cell (wrong_cell) or is being moved to one (bucket_moving).
 --
 -- Plans are pinned to index look-ups: a plan made while the tables were empty would scan them when they are full.
 create or replace function inturn.append_requests(
@@ -46,9 +46,9 @@ begin
     end if;
   end if;
   foreach size in array sizes loop
-    select f.index into elsewhere from inturn.find_elsewhere(account_ids[first:first + size - 1]) as f;
+    select f.index, case when f.cell is null then 'bucket_moving' else 'wrong_cell' end as refusal into elsewhere from inturn.find_elsewhere(account_ids[first:first + size - 1]) as f;
     if found then
-      return query select w.id, null::bigint, null::boolean, case when w.number = elsewhere.index then 'wrong_cell' end, null::bigint
+      return query select w.id, null::bigint, null::boolean, case when w.number = elsewhere.index then elsewhere.refusal end, null::bigint
       from unnest(account_ids[first:first + size - 1]) with ordinality as w (id, number) order by w.number;
     else
       return query select * from inturn.append_locked(

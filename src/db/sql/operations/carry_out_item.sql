@@ -32,5 +32,6 @@ exception
   when sqlstate 'IT006' then return 'event_not_settled';
   when sqlstate 'IT007' then return 'replay_too_large';
   when sqlstate 'IT012' then return 'account_covered';
+  when sqlstate 'IT015' then return 'bucket_moving';
 end
 $$;

@@ -1,0 +1,262 @@
+/**
+ * The statements of a move: a bucket's accounts, with everything of them, from one cell to another.
+ */
+import { getTableColumns } from "drizzle-orm";
+import type { PgTable } from "drizzle-orm/pg-core";
+import { attempts } from "./attempt-table.ts";
+import type { Database } from "./pool.ts";
+import { accounts, events } from "./schema.ts";
+
+/** Accounts whose rows are copied together. */
+const ACCOUNTS_PER_PAGE = 500;
+
+/** Events that are looked at together, and how many bytes of them are copied together: one larger than that goes alone. */
+const EVENTS_PER_PART = 2_000;
+const BYTES_PER_PART = 8_388_608;
+
+/** What a row of an event takes beside its data, about. */
+const ROW_BYTES = 200;
+
+/** Accounts that are deleted together. */
+const ACCOUNTS_PER_CLEANING = 200;
+
+/** A settle may commit this long after the moment that it wrote. */
+const LATE_COMMIT_SECONDS = 60;
+
+/** Marks a bucket as being moved; false when it does not lie here, or is being moved elsewhere. */
+export async function beginMove(source: Database, bucket: number, to: string): Promise<boolean> {
+  const { rowCount } = await source.query(
+    `update inturn.buckets set moving_to = $2
+     where bucket = $1 and is_here and not is_frozen and coalesce(moving_to, $2) = $2 and cell <> $2`,
+    [bucket, to],
+  );
+  return rowCount === 1;
+}
+
+/** Stops the accounts of the bucket; answers how many are still running. */
+export async function holdBucket(source: Database, bucket: number): Promise<number> {
+  const { rows } = await source.query<{ running: number }>("select inturn.hold_bucket($1::smallint) as running", [
+    bucket,
+  ]);
+  return rows[0]?.running ?? 0;
+}
+
+/**
+ * Takes no more events for the bucket. Rejects with 55P03 when appends hold it for longer than a lock is waited for.
+ *
+ * @returns what lets the bucket go, as long as nobody else touches it
+ */
+export async function freezeBucket(source: Database, bucket: number): Promise<string> {
+  const { rows } = await source.query<{ token: string | null }>("select inturn.freeze_bucket($1::smallint) as token", [
+    bucket,
+  ]);
+  return rows[0]?.token ?? "";
+}
+
+/** Takes events of the bucket again; its accounts stay stopped. */
+export async function unfreezeBucket(source: Database, bucket: number): Promise<void> {
+  await source.query("update inturn.buckets set is_frozen = false where bucket = $1 and is_here", [bucket]);
+}
+
+/** Lets the accounts of the bucket go on where they are; false, and nothing is changed, when it has left. */
+export async function thawBucket(source: Database, bucket: number): Promise<boolean> {
+  const { rows } = await source.query<{ isHere: boolean }>(
+    `select inturn.thaw_bucket($1::smallint) as "isHere"`,
+    [bucket],
+  );
+  return rows[0]?.isHere === true;
+}
+
+/** Lets the bucket go: it lies in the other cell from now on. False when somebody has touched it since it was frozen. */
+export async function leaveBucket(source: Database, bucket: number, to: string, token: string): Promise<boolean> {
+  const { rowCount } = await source.query(
+    `update inturn.buckets set cell = $2, epoch = epoch + 1, is_frozen = false
+     where bucket = $1 and is_frozen and moving_to = $2 and xmin::text = $3`,
+    [bucket, to, token],
+  );
+  return rowCount === 1;
+}
+
+/** Takes the bucket over, unless that was done before. */
+export async function arriveBucket(target: Database, bucket: number, epoch: number): Promise<void> {
+  await target.query(
+    `select inturn.arrive_bucket(b.bucket, $2::bigint) from inturn.buckets as b where b.bucket = $1 and b.epoch < $2::bigint`,
+    [bucket, epoch],
+  );
+}
+
+/** Tells a cell where a bucket lies by now. */
+export async function tellBucket(other: Database, bucket: number, cell: string, epoch: number): Promise<void> {
+  await other.query("update inturn.buckets set cell = $2, epoch = $3 where bucket = $1 and epoch < $3", [
+    bucket,
+    cell,
+    epoch,
+  ]);
+}
+
+/** Deletes what is here of a bucket that lies elsewhere. */
+export async function cleanBucket(database: Database, bucket: number): Promise<void> {
+  for (let deleted = 1; deleted > 0; ) {
+    const { rows } = await database.query<{ deleted: number }>(
+      "select inturn.clean_bucket($1::smallint, $2) as deleted",
+      [bucket, ACCOUNTS_PER_CLEANING],
+    );
+    deleted = rows[0]?.deleted ?? 0;
+  }
+}
+
+/** Ends the move in the cell that the bucket has left. */
+export async function endMove(source: Database, bucket: number): Promise<void> {
+  await source.query("update inturn.buckets set moving_to = null where bucket = $1 and not is_here", [bucket]);
+}
+
+/** How much of a bucket there is. */
+export interface BucketSize {
+  readonly accounts: number;
+  readonly events: number;
+  /** The sum of the seqs: of two copies with the same numbers the same. */
+  readonly seqs: number;
+}
+
+/** Counts the rows of a bucket. */
+export async function sizeOfBucket(database: Database, bucket: number): Promise<BucketSize> {
+  const { rows } = await database.query<BucketSize>(
+    `select (select count(*) from inturn.accounts as a where inturn.bucket_of(a.id) = $1) as accounts,
+       count(*) as events, coalesce(sum(e.seq), 0)::bigint as seqs
+     from inturn.accounts as a join inturn.events as e on e.account_id = a.id where inturn.bucket_of(a.id) = $1`,
+    [bucket],
+  );
+  return rows[0] ?? { accounts: 0, events: 0, seqs: 0 };
+}
+
+/** The database's clock, as text. */
+export async function readClock(database: Database): Promise<string> {
+  const { rows } = await database.query<{ now: string }>("select clock_timestamp()::text as now");
+  return rows[0]?.now ?? "";
+}
+
+/** Of which events the rows are copied. */
+export interface CopyOptions {
+  readonly bucket: number;
+  /** Undefined: what is settled. A moment: everything that is not, and what has been settled since then. */
+  readonly since?: string;
+  readonly signal: AbortSignal;
+  /** Hears of how many events more are copied. */
+  readonly onCopied: (events: number) => void;
+}
+
+/**
+ * Copies what is settled, while the accounts go on: it does not change any more, but for dead letters. Of the accounts only the ids are
+ * made in the target: they hold nothing and do nothing there.
+ */
+export async function copySettled(source: Database, target: Database, options: CopyOptions): Promise<void> {
+  for await (const ids of pagesOf(source, options)) {
+    await target.query(
+      `insert into inturn.accounts (id, paused_at) select w.id, 'epoch' from unnest($1::text[]) as w (id) on conflict do nothing`,
+      [ids],
+    );
+    await copyEvents(source, target, ids, options);
+  }
+}
+
+/** Copies the rest of a bucket that is frozen: afterwards everything is in the target as it is in the source. */
+export async function copyRest(
+  source: Database,
+  target: Database,
+  options: CopyOptions & { since: string },
+): Promise<void> {
+  for await (const ids of pagesOf(source, options)) {
+    await copyRows(source, target, { table: accounts, name: "accounts", key: ["id"], ids, idColumn: "id" });
+    await copyRows(source, target, {
+      table: attempts,
+      name: "attempts",
+      key: ["account_id", "seq", "slot"],
+      ids,
+      idColumn: "account_id",
+    });
+    await copyEvents(source, target, ids, options);
+    // What was pruned meanwhile had been copied.
+    await target.query(
+      `delete from inturn.events as e using inturn.accounts as a
+       where a.id = any ($1::text[]) and e.account_id = a.id and e.seq <= a.pruned_seq and e.outcome is distinct from 'dead'`,
+      [ids],
+    );
+  }
+}
+
+async function* pagesOf(source: Database, { bucket, signal }: CopyOptions): AsyncGenerator<string[]> {
+  for (let after = ""; ; ) {
+    signal.throwIfAborted();
+    const { rows } = await source.query<{ id: string }>(
+      `select a.id from inturn.accounts as a where inturn.bucket_of(a.id) = $1 and a.id > $2 order by a.id limit ${ACCOUNTS_PER_PAGE}`,
+      [bucket, after],
+    );
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    yield rows.map(({ id }) => id);
+    after = last.id;
+  }
+}
+
+/** Events, in parts of bounded size. */
+async function copyEvents(
+  source: Database,
+  target: Database,
+  ids: readonly string[],
+  { since, signal, onCopied }: CopyOptions,
+): Promise<void> {
+  const wanted =
+    since === undefined
+      ? "e.outcome is not null and $4::timestamptz is null"
+      : `(e.outcome is null or e.outcome = 'dead' or e.processed_at >= $4::timestamptz - interval '${LATE_COMMIT_SECONDS} seconds')`;
+  for (let after: readonly [string, number] = ["", 0]; ; ) {
+    signal.throwIfAborted();
+    const { rows } = await source.query<{ rows: string | null; count: number; lastId: string; lastSeq: number }>(
+      `with looked as materialized (
+         select e.account_id, e.seq, coalesce(e.bytes, 0) + ${ROW_BYTES} as bytes from inturn.events as e
+         where e.account_id = any ($1::text[]) and (e.account_id, e.seq) > ($2::text, $3::bigint) and ${wanted}
+         order by e.account_id, e.seq limit ${EVENTS_PER_PART}
+       ), part as materialized (
+         select s.account_id, s.seq from (
+           select l.*, sum(l.bytes) over (order by l.account_id, l.seq) - l.bytes as before from looked as l
+         ) as s where s.before < ${BYTES_PER_PART}
+       ), last as (
+         select p.account_id, p.seq from part as p order by p.account_id desc, p.seq desc limit 1
+       )
+       select (select json_agg(e) from part as p join inturn.events as e on e.account_id = p.account_id and e.seq = p.seq)::text as rows,
+         (select count(*) from part) as count, l.account_id as "lastId", l.seq as "lastSeq" from last as l`,
+      [ids, ...after, since ?? null],
+    );
+    const [part] = rows;
+    if (part === undefined || part.rows === null) return;
+    await target.query(insertOf(events, "events", ["account_id", "seq"]), [part.rows]);
+    onCopied(part.count);
+    after = [part.lastId, part.lastSeq];
+  }
+}
+
+interface Rows {
+  readonly table: PgTable;
+  readonly name: string;
+  readonly key: readonly string[];
+  readonly ids: readonly string[];
+  readonly idColumn: string;
+}
+
+async function copyRows(source: Database, target: Database, { table, name, key, ids, idColumn }: Rows): Promise<void> {
+  const { rows } = await source.query<{ rows: string | null }>(
+    `select json_agg(r)::text as rows from inturn.${name} as r where r.${idColumn} = any ($1::text[])`,
+    [ids],
+  );
+  if (rows[0] === undefined || rows[0].rows === null) return;
+  await target.query(insertOf(table, name, key), [rows[0].rows]);
+}
+
+/** Puts rows in, or in the place of what is there. JSON keeps the text of what the senders' JSON was, and every digit of numbers and times. */
+function insertOf(table: PgTable, name: string, key: readonly string[]): string {
+  const columns = Object.values(getTableColumns(table)).map((column) => column.name);
+  const others = columns.filter((column) => !key.includes(column));
+  return `insert into inturn.${name} (${columns.join(", ")})
+    select ${columns.map((column) => `r.${column}`).join(", ")} from json_populate_recordset(null::inturn.${name}, $1::json) as r
+    on conflict (${key.join(", ")}) do update set ${others.map((column) => `${column} = excluded.${column}`).join(", ")}`;
+}
