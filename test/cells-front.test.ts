@@ -313,7 +313,8 @@ test(
   withCells(
     async (cells) => {
       const [accountId] = idsIn("c", 1);
-      for (const name of ["a", "b"] as const) await cells[name].query("select inturn.append_event($1, '1')", [accountId]);
+      for (const name of ["a", "b"] as const)
+        await cells[name].query("select inturn.append_event($1, '1')", [accountId]);
       const environment = { INTURN_CELLS: cellsSetting(cells) };
       const init = await runProcess(["cells", "init"], environment);
       assert.equal(init.code, 1);

@@ -5,7 +5,7 @@ import { BUCKETS, type PlannedMove } from "../domain/cell.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { InturnError } from "../errors/error.ts";
 import { type CellStatus, initCells, listCells } from "../service/cells.ts";
-import { type Moved, Mover, type MoveProgress } from "../service/move.ts";
+import { type Moved, type MoveProgress, Mover } from "../service/move.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printTable, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -39,7 +39,11 @@ export function createCellsCommand(): Command {
     .addCommand(
       new Command("move")
         .description("move buckets to another cell while both work; carries on with, or undoes, what was interrupted")
-        .addOption(new Option("--bucket <numbers>", "which, separated by commas: 0 to 255").argParser(parseBuckets).makeOptionMandatory())
+        .addOption(
+          new Option("--bucket <numbers>", "which, separated by commas: 0 to 255")
+            .argParser(parseBuckets)
+            .makeOptionMandatory(),
+        )
         .requiredOption("--to <cell>", "the cell")
         .addOption(waitOption())
         .addOption(dryRunOption())

@@ -14,9 +14,7 @@ export const buckets = inturn.table(
     cell: text("cell").notNull(),
     // The name of this database.
     here: text("here").notNull(),
-    isHere: boolean("is_here")
-      .notNull()
-      .generatedAlwaysAs(sql`cell = here`),
+    isHere: boolean("is_here").notNull().generatedAlwaysAs(sql`cell = here`),
     // Grows with each move: of two maps the one with the higher epoch is right about the bucket.
     epoch: bigint("epoch", { mode: "number" }).notNull().default(0),
     // Where it is being moved to. It stays set in the cell that it has left until its rows are deleted there.

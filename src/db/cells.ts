@@ -32,9 +32,7 @@ export async function readCells(database: Database): Promise<KnownCells | undefi
 /** For each bucket the cell and the epoch that is known of it by those who know most. */
 export function mergeMaps(known: readonly KnownCells[]): KnownBucket[] {
   const [first, ...others] = known.map(({ buckets }) => buckets);
-  return (first ?? []).map((bucket, number) =>
-    others.reduce((so, theirs) => newer(so, theirs[number] ?? so), bucket),
-  );
+  return (first ?? []).map((bucket, number) => others.reduce((so, theirs) => newer(so, theirs[number] ?? so), bucket));
 }
 
 function newer(one: KnownBucket, other: KnownBucket): KnownBucket {

@@ -1,11 +1,7 @@
 /**
  * The statements of a move: a bucket's accounts, with everything of them, from one cell to another.
  */
-import { getTableColumns } from "drizzle-orm";
-import type { PgTable } from "drizzle-orm/pg-core";
-import { attempts } from "./attempt-table.ts";
 import type { Database } from "./pool.ts";
-import { accounts, events } from "./schema.ts";
 
 /** Accounts whose rows are copied together. */
 const ACCOUNTS_PER_PAGE = 500;
@@ -60,10 +56,9 @@ export async function unfreezeBucket(source: Database, bucket: number): Promise<
 
 /** Lets the accounts of the bucket go on where they are; false, and nothing is changed, when it has left. */
 export async function thawBucket(source: Database, bucket: number): Promise<boolean> {
-  const { rows } = await source.query<{ isHere: boolean }>(
-    `select inturn.thaw_bucket($1::smallint) as "isHere"`,
-    [bucket],
-  );
+  const { rows } = await source.query<{ isHere: boolean }>(`select inturn.thaw_bucket($1::smallint) as "isHere"`, [
+    bucket,
+  ]);
   return rows[0]?.isHere === true;
 }
 
@@ -150,12 +145,13 @@ export interface CopyOptions {
  * made in the target: they hold nothing and do nothing there.
  */
 export async function copySettled(source: Database, target: Database, options: CopyOptions): Promise<void> {
+  const events = await lookAt(target, "events", EVENT_KEY);
   for await (const ids of pagesOf(source, options)) {
     await target.query(
       `insert into inturn.accounts (id, paused_at) select w.id, 'epoch' from unnest($1::text[]) as w (id) on conflict do nothing`,
       [ids],
     );
-    await copyEvents(source, target, ids, options);
+    await copyEvents(source, target, { ...options, ids, events });
   }
 }
 
@@ -165,16 +161,20 @@ export async function copyRest(
   target: Database,
   options: CopyOptions & { since: string },
 ): Promise<void> {
+  const [accounts, attempts, events] = [
+    await lookAt(target, "accounts", ["id"]),
+    await lookAt(target, "attempts", ["account_id", "seq", "slot"]),
+    await lookAt(target, "events", EVENT_KEY),
+  ];
   for await (const ids of pagesOf(source, options)) {
-    await copyRows(source, target, { table: accounts, name: "accounts", key: ["id"], ids, idColumn: "id" });
-    await copyRows(source, target, {
-      table: attempts,
-      name: "attempts",
-      key: ["account_id", "seq", "slot"],
-      ids,
-      idColumn: "account_id",
-    });
-    await copyEvents(source, target, ids, options);
+    for (const table of [accounts, attempts]) {
+      const { rows } = await source.query<{ row: string }>(
+        `select ${table.row} as row from inturn.${table.name} as r where r.${table.key[0]} = any ($1::text[])`,
+        [ids],
+      );
+      await target.query(table.put, [rows.map(({ row }) => row)]);
+    }
+    await copyEvents(source, target, { ...options, ids, events });
     // What was pruned meanwhile had been copied.
     await target.query(
       `delete from inturn.events as e using inturn.accounts as a
@@ -198,12 +198,13 @@ async function* pagesOf(source: Database, { bucket, signal }: CopyOptions): Asyn
   }
 }
 
+const EVENT_KEY = ["account_id", "seq"];
+
 /** Events, in parts of bounded size. */
 async function copyEvents(
   source: Database,
   target: Database,
-  ids: readonly string[],
-  { since, signal, onCopied }: CopyOptions,
+  { ids, events, since, signal, onCopied }: CopyOptions & { ids: readonly string[]; events: CopiedTable },
 ): Promise<void> {
   const wanted =
     since === undefined
@@ -211,52 +212,51 @@ async function copyEvents(
       : `(e.outcome is null or e.outcome = 'dead' or e.processed_at >= $4::timestamptz - interval '${LATE_COMMIT_SECONDS} seconds')`;
   for (let after: readonly [string, number] = ["", 0]; ; ) {
     signal.throwIfAborted();
-    const { rows } = await source.query<{ rows: string | null; count: number; lastId: string; lastSeq: number }>(
+    const { rows } = await source.query<{ row: string; accountId: string; seq: number }>(
       `with looked as materialized (
          select e.account_id, e.seq, coalesce(e.bytes, 0) + ${ROW_BYTES} as bytes from inturn.events as e
          where e.account_id = any ($1::text[]) and (e.account_id, e.seq) > ($2::text, $3::bigint) and ${wanted}
          order by e.account_id, e.seq limit ${EVENTS_PER_PART}
-       ), part as materialized (
-         select s.account_id, s.seq from (
-           select l.*, sum(l.bytes) over (order by l.account_id, l.seq) - l.bytes as before from looked as l
-         ) as s where s.before < ${BYTES_PER_PART}
-       ), last as (
-         select p.account_id, p.seq from part as p order by p.account_id desc, p.seq desc limit 1
+       ), summed as materialized (
+         select l.account_id, l.seq, sum(l.bytes) over (order by l.account_id, l.seq) - l.bytes as before from looked as l
        )
-       select (select json_agg(e) from part as p join inturn.events as e on e.account_id = p.account_id and e.seq = p.seq)::text as rows,
-         (select count(*) from part) as count, l.account_id as "lastId", l.seq as "lastSeq" from last as l`,
+       select ${events.row} as row, r.account_id as "accountId", r.seq
+       from summed as s join inturn.events as r on r.account_id = s.account_id and r.seq = s.seq
+       where s.before < ${BYTES_PER_PART} order by s.account_id, s.seq`,
       [ids, ...after, since ?? null],
     );
-    const [part] = rows;
-    if (part === undefined || part.rows === null) return;
-    await target.query(insertOf(events, "events", ["account_id", "seq"]), [part.rows]);
-    onCopied(part.count);
-    after = [part.lastId, part.lastSeq];
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    await target.query(events.put, [rows.map(({ row }) => row)]);
+    onCopied(rows.length);
+    after = [last.accountId, last.seq];
   }
 }
 
-interface Rows {
-  readonly table: PgTable;
+/** A table whose rows are copied as PostgreSQL writes them: every digit and every character stays. */
+interface CopiedTable {
   readonly name: string;
   readonly key: readonly string[];
-  readonly ids: readonly string[];
-  readonly idColumn: string;
+  /** A row `r` as text. */
+  readonly row: string;
+  /** Puts rows of this form in, or in the place of what is there. */
+  readonly put: string;
 }
 
-async function copyRows(source: Database, target: Database, { table, name, key, ids, idColumn }: Rows): Promise<void> {
-  const { rows } = await source.query<{ rows: string | null }>(
-    `select json_agg(r)::text as rows from inturn.${name} as r where r.${idColumn} = any ($1::text[])`,
-    [ids],
+/** The columns come in the order that they have in the target: it reads them by that. */
+async function lookAt(target: Database, name: string, key: readonly string[]): Promise<CopiedTable> {
+  const { rows } = await target.query<{ column: string }>(
+    `select quote_ident(a.attname) as column from pg_attribute as a
+     where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum`,
+    [`inturn.${name}`],
   );
-  if (rows[0] === undefined || rows[0].rows === null) return;
-  await target.query(insertOf(table, name, key), [rows[0].rows]);
-}
-
-/** Puts rows in, or in the place of what is there. JSON keeps the text of what the senders' JSON was, and every digit of numbers and times. */
-function insertOf(table: PgTable, name: string, key: readonly string[]): string {
-  const columns = Object.values(getTableColumns(table)).map((column) => column.name);
-  const others = columns.filter((column) => !key.includes(column));
-  return `insert into inturn.${name} (${columns.join(", ")})
-    select ${columns.map((column) => `r.${column}`).join(", ")} from json_populate_recordset(null::inturn.${name}, $1::json) as r
-    on conflict (${key.join(", ")}) do update set ${others.map((column) => `${column} = excluded.${column}`).join(", ")}`;
+  const columns = rows.map(({ column }) => column);
+  const changes = columns.filter((column) => !key.includes(column)).map((column) => `${column} = excluded.${column}`);
+  return {
+    name,
+    key,
+    row: `row(${columns.map((column) => `r.${column}`).join(", ")})::text`,
+    put: `insert into inturn.${name} select (w.row::inturn.${name}).* from unnest($1::text[]) as w (row)
+      on conflict (${key.join(", ")}) do update set ${changes.join(", ")}`,
+  };
 }

@@ -71,7 +71,8 @@ export class CellDirectory {
     while (!signal.aborted) {
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
-      for (const error of await this.#askAll()) this.#options.log.error({ err: error }, "a cell does not fit the others");
+      for (const error of await this.#askAll())
+        this.#options.log.error({ err: error }, "a cell does not fit the others");
     }
   }
 

@@ -82,7 +82,10 @@ function chooseMap(found: readonly Found[]): { map: readonly string[]; epochs: r
   if (owner !== undefined && (other !== undefined || cells.length > 0)) throw notEmpty((other ?? owner).name);
   const merged = mergeMaps(cells);
   if (merged.length > 0) return { map: mapOf(merged), epochs: merged.map(({ epoch }) => epoch) };
-  return { map: spreadBuckets(owner === undefined ? names : [owner.name]), epochs: Array.from({ length: BUCKETS }, () => 0) };
+  return {
+    map: spreadBuckets(owner === undefined ? names : [owner.name]),
+    epochs: Array.from({ length: BUCKETS }, () => 0),
+  };
 }
 
 function refuseMisfit(name: string, known: KnownCells | undefined, names: readonly string[]): void {

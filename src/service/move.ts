@@ -23,8 +23,8 @@ import {
   unfreezeBucket,
 } from "../db/move.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
-import { isLocked } from "../errors/database.ts";
 import { type PlannedMove, planBalance } from "../domain/cell.ts";
+import { isLocked } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
 
@@ -49,10 +49,22 @@ export interface MoveOptions {
   readonly onProgress?: (progress: MoveProgress) => void;
 }
 
+/** The steps of a move, in their order. */
+export const MOVE_STEPS = [
+  "copying",
+  "waiting for handlers",
+  "copying the rest",
+  "handing over",
+  "cleaning up",
+] as const;
+
+/** One of {@link MOVE_STEPS}. */
+export type MoveStep = (typeof MOVE_STEPS)[number];
+
 /** How far the move of a bucket is. */
 export interface MoveProgress {
   readonly bucket: number;
-  readonly step: "copying" | "waiting for handlers" | "copying the rest" | "cleaning up";
+  readonly step: MoveStep;
   readonly events: number;
 }
 
@@ -105,6 +117,7 @@ export class Mover {
     const [source, target] = [this.#databaseOf(from), this.#databaseOf(to)];
     let frozenMs = 0;
     if (known.cell === from) frozenMs = await this.#carry(bucket, { from, to, source, target, known });
+    this.#report({ bucket, step: "handing over", events: 0 });
     const { epoch } = known.cell === from ? await this.#ask(from, bucket) : known;
     await arriveBucket(target, bucket, epoch);
     for (const [name, database] of this.#databases) if (name !== to) await tellBucket(database, bucket, to, epoch);
