@@ -3,42 +3,27 @@
  * copied, and the other cell has it. Each step is kept in the databases: a move that was interrupted is carried on, or undone, by the
  * next call.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Cell } from "../config/cell-settings.ts";
 import { type KnownBucket, mapOf, mergeMaps, readCells } from "../db/cells.ts";
+import { copyRest, copySettled, readClock } from "../db/copy-bucket.ts";
 import {
   arriveBucket,
   beginMove,
   cleanBucket,
-  copyRest,
-  copySettled,
   endMove,
-  freezeBucket,
-  holdBucket,
   leaveBucket,
-  readClock,
   sizeOfBucket,
   tellBucket,
   thawBucket,
-  unfreezeBucket,
 } from "../db/move.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { type PlannedMove, planBalance } from "../domain/cell.ts";
-import { isLocked } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
 import { textOf } from "../errors/text.ts";
+import { FREEZE_LOCK_MS_MAX, stopBucket } from "./stop-bucket.ts";
 
 /** One statement of a move: a page of accounts, or a part of events. */
 const STATEMENT_MS_MAX = 120_000;
-
-/** Freezing waits this long for appends under way; others of the bucket wait behind it. */
-const FREEZE_LOCK_MS_MAX = 1_000;
-
-/** Once nothing more is taken, handlers of accounts that came last get this long; else the bucket is let go on, and stopped again. */
-const FROZEN_WAIT_MS_MAX = 1_000;
-
-/** Between two looks whether handlers have ended. */
-const LOOK_MS = 50;
 
 /** What a move needs. */
 export interface MoveOptions {
@@ -59,7 +44,7 @@ export const MOVE_STEPS = [
 ] as const;
 
 /** One of {@link MOVE_STEPS}. */
-export type MoveStep = (typeof MOVE_STEPS)[number];
+type MoveStep = (typeof MOVE_STEPS)[number];
 
 /** How far the move of a bucket is. */
 export interface MoveProgress {
@@ -196,7 +181,10 @@ export class Mover {
     const since = await readClock(source);
     this.#report({ bucket, step: "copying", events });
     await copySettled(source, target, { bucket, signal, onCopied: count("copying") });
-    const { token, startedMs } = await this.#stop(bucket, source);
+    const { token, startedMs } = await stopBucket(source, bucket, {
+      ...this.#options,
+      onWait: () => this.#report({ bucket, step: "waiting for handlers", events: 0 }),
+    });
     this.#report({ bucket, step: "copying the rest", events });
     await copyRest(source, target, { bucket, since, signal, onCopied: count("copying the rest") });
     const [left, arrived] = await Promise.all([sizeOfBucket(source, bucket), sizeOfBucket(target, bucket)]);
@@ -209,41 +197,6 @@ export class Mover {
     if (!(await leaveBucket(source, bucket, to, token)))
       throw new InturnError("move_failed", `Somebody else moves bucket ${bucket}, too; this move has given up.`);
     return performance.now() - startedMs;
-  }
-
-  /** Stops handlers and then appends. */
-  async #stop(bucket: number, source: Database): Promise<{ token: string; startedMs: number }> {
-    const deadlineMs = performance.now() + this.#options.waitMs;
-    for (;;) {
-      this.#report({ bucket, step: "waiting for handlers", events: 0 });
-      await this.#untilHeld(bucket, source, deadlineMs);
-      const startedMs = performance.now();
-      try {
-        const token = await freezeBucket(source, bucket);
-        // Accounts that came meanwhile are held, too.
-        await this.#untilHeld(bucket, source, Math.min(deadlineMs, startedMs + FROZEN_WAIT_MS_MAX));
-        return { token, startedMs };
-      } catch (error) {
-        const mayComeLater = isLocked(error) || (error instanceof InturnError && error.code === "move_failed");
-        if (!mayComeLater || performance.now() > deadlineMs) throw error;
-        await unfreezeBucket(source, bucket);
-      }
-    }
-  }
-
-  async #untilHeld(bucket: number, source: Database, deadlineMs: number): Promise<void> {
-    for (;;) {
-      this.#options.signal.throwIfAborted();
-      const running = await holdBucket(source, bucket);
-      if (running === 0) return;
-      if (performance.now() > deadlineMs) {
-        throw new InturnError(
-          "move_failed",
-          `${running} accounts of bucket ${bucket} are still running; it stays where it is. Try again later, or wait longer.`,
-        );
-      }
-      await sleep(LOOK_MS);
-    }
   }
 }
 
