@@ -3,7 +3,10 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { cellsOf } from "../src/config/cell-settings.ts";
 import { readSettings } from "../src/config/settings.ts";
@@ -159,7 +162,7 @@ test(
       assert.equal(wrong.status, 421);
       const problem = (await wrong.json()) as Record<string, unknown>;
       assert.deepEqual([problem["code"], problem["cell"]], ["wrong_cell", "b"]);
-      for (const path of ["/v1/accounts", "/v1/dead-letters", "/cells/nobody/v1/accounts", "/nothing"]) {
+      for (const path of ["/v1/pauses", "/cells/nobody", "/cells/nobody/v1/accounts", "/nothing"]) {
         const { status, body } = await get(url + path);
         assert.deepEqual([status, body["code"]], [404, "cell_needed"], path);
       }
@@ -266,6 +269,64 @@ test(
 );
 
 test(
+  "lists over all cells are those of one database, page by page, whatever their size and order",
+  withCells(async (cells) => {
+    const ids = ["é", "~", "🦊", "ZZ", ...Array.from({ length: 36 }, (_, i) => `account-${i}`)];
+    for (const [i, id] of ids.entries()) {
+      const cell = cells[cellOf(MAP, id) as "a"];
+      const counts = Array.from({ length: 1 + (i % 4) }, () => id);
+      await cell.query("select inturn.append_events($1, $2::json[], $3)", [
+        counts,
+        counts.map(() => "1"),
+        counts.map((_, n) => (n % 2 === 0 ? "even" : "odd")),
+      ]);
+    }
+    const sorted = ids.toSorted((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
+    const countOf = (id: string) => 1 + (ids.indexOf(id) % 4);
+    await withFront(cellsSetting(cells), async (url) => {
+      const readAll = async (path: string, key: string, limit: number) => {
+        const rows: Record<string, unknown>[] = [];
+        for (let cursor: string | null = ""; cursor !== null; ) {
+          const { status, body } = await get(`${url}${path}&limit=${limit}${cursor === "" ? "" : `&cursor=${cursor}`}`);
+          assert.equal(status, 200, JSON.stringify(body));
+          const page = body[key] as Record<string, unknown>[];
+          assert.ok(page.length <= limit);
+          rows.push(...page);
+          cursor = body["next"] as string | null;
+        }
+        return rows;
+      };
+      for (const limit of [1, 7, 40, 100]) {
+        const byId = await readAll("/v1/accounts?sort=id", "accounts", limit);
+        assert.deepEqual(
+          byId.map((account) => account["accountId"]),
+          sorted,
+          `${limit}`,
+        );
+        const byPending = await readAll("/v1/accounts?sort=pending", "accounts", limit);
+        assert.deepEqual(
+          byPending.map((account) => account["accountId"]),
+          sorted.toSorted((one, other) => countOf(other) - countOf(one)),
+        );
+        const events = await readAll("/v1/events?type=odd", "events", limit);
+        assert.deepEqual(
+          events.map((event) => [event["accountId"], event["seq"]]),
+          sorted.flatMap((id) => [2, 4].filter((seq) => seq <= countOf(id)).map((seq) => [id, seq])),
+        );
+      }
+      assert.equal((await get(`${url}/v1/accounts?limit=0`)).body["code"], "query_invalid");
+    });
+    const link = await createLink(cells.b.url);
+    await withFront(cellsSetting({ ...cells, b: link }), async (url) => {
+      const { status, body } = await get(`${url}/v1/accounts`);
+      assert.equal(status, 503);
+      assert.match(String(body["detail"]), /and b cannot be asked/);
+    });
+    await link.close();
+  }),
+);
+
+test(
   "a key that is made is good for every cell, and a revoked one for none",
   withCells(async (cells) => {
     const environment = { INTURN_CELLS: cellsSetting(cells) };
@@ -307,6 +368,34 @@ test(
     assert.match(both.stderr, /Of DATABASE_URL and INTURN_CELLS set one.*\[settings_invalid\]/s);
   }),
 );
+
+test("the demo runs over cells, each with a server of its own", async () => {
+  const data = await mkdtemp(join(tmpdir(), "inturn-cells-"));
+  try {
+    const args = [
+      "demo",
+      "--cells",
+      "2",
+      "--events",
+      "300",
+      "--accounts",
+      "30",
+      "--handler-ms",
+      "1",
+      "--workers",
+      "1",
+      "--json",
+    ];
+    const { code, stdout, stderr } = await runProcess(args, { INTURN_DATA: data });
+    assert.equal(code, 0, stderr);
+    const { processed, lost, duplicates, orderViolations } = JSON.parse(stdout) as Record<string, number>;
+    assert.deepEqual([processed, lost, duplicates, orderViolations], [300, 0, 0, 0]);
+    const refused = await runProcess(["demo", "--cells", "2"], { INTURN_DATA: data, DATABASE_URL: "postgres://x" });
+    assert.match(refused.stderr, /unset DATABASE_URL.*\[settings_invalid\]/s);
+  } finally {
+    await rm(data, { recursive: true, force: true });
+  }
+});
 
 test(
   "of databases that become cells one may have accounts: it keeps them all until they are moved",

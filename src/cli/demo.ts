@@ -1,7 +1,7 @@
 import { Command } from "commander";
-import { readSettings } from "../config/settings.ts";
+import { readSettings, type Settings } from "../config/settings.ts";
 import { type DemoReport, runDemo } from "../demo/demo.ts";
-import { useDemoDatabase } from "../demo/demo-database.ts";
+import { type DemoCells, useDemoCells, useDemoDatabase } from "../demo/demo-database.ts";
 import { addWorkloadOptions, jsonOption, type WorkloadFlags, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -10,6 +10,7 @@ import { listenForStop } from "./stop.ts";
 interface DemoFlags extends WorkloadFlags {
   readonly handlerMs: number;
   readonly workers: number;
+  readonly cells: number;
   readonly concurrency?: number;
   readonly killEveryMs?: number;
   readonly json?: boolean;
@@ -26,7 +27,12 @@ export function createDemoCommand(): Command {
         default: 1_000,
       }),
     )
-    .addOption(wholeNumberOption("--workers <number>", "worker processes", { least: 1, most: 64, default: 2 }))
+    .addOption(
+      wholeNumberOption("--workers <number>", "worker processes, of each cell", { least: 1, most: 64, default: 2 }),
+    )
+    .addOption(
+      wholeNumberOption("--cells <number>", "databases that share the accounts", { least: 1, most: 8, default: 1 }),
+    )
     .addOption(
       wholeNumberOption("--concurrency <accounts>", "accounts in hand at once per worker (INTURN_CONCURRENCY, 1000)", {
         least: 1,
@@ -44,19 +50,19 @@ export function createDemoCommand(): Command {
 }
 
 async function demo(flags: DemoFlags): Promise<void> {
-  const { json, handlerMs, concurrency, ...workload } = flags;
+  const { json, handlerMs, concurrency, cells, ...workload } = flags;
   // The demo's own numbers tell how it went; its parts speak up only when something is wrong.
   const environment = { LOG_LEVEL: "warn", ...process.env };
   const settings = readSettings(environment, { handlerMs, concurrency, handler: "sleep" });
   const signal = listenForStop();
-  const database = await useDemoDatabase({ settings, say });
+  const on = cells > 1 ? await useDemoCells({ settings, cells, say }) : await useOneDatabase(settings);
   const progress = createProgress("settled");
   try {
     const report = await runDemo({
       ...workload,
-      settings,
-      databaseUrl: database.url,
-      postgres: database.postgres,
+      settings: on.settings,
+      databaseUrls: on.urls,
+      postgres: on.postgres,
       signal,
       onPhase: (phase) => {
         if (phase === "stopping") progress.stop();
@@ -70,8 +76,13 @@ async function demo(flags: DemoFlags): Promise<void> {
     if (!isGood(report)) process.exitCode = 1;
   } finally {
     progress.stop();
-    await database.release();
+    await on.release();
   }
+}
+
+async function useOneDatabase(settings: Settings): Promise<DemoCells> {
+  const database = await useDemoDatabase({ settings, say });
+  return { settings, urls: [database.url], postgres: database.postgres, release: () => database.release() };
 }
 
 function isGood(report: DemoReport): boolean {

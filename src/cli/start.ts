@@ -1,7 +1,9 @@
 import { Command } from "commander";
-import { readSettings } from "../config/settings.ts";
+import { cellsOf } from "../config/cell-settings.ts";
+import { readSettings, type Settings } from "../config/settings.ts";
+import { initCells } from "../service/cells.ts";
 import { requireHandlerOf } from "../service/compose-handler.ts";
-import { useDatabase } from "../service/database.ts";
+import { type ReadyDatabase, useDatabase } from "../service/database.ts";
 import { type Fleet, startFleet } from "../service/fleet.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
@@ -31,9 +33,9 @@ export function createStartCommand(): Command {
       let fleet: Fleet | undefined;
       // Told twice: so are the parts.
       const stop = listenForStop(async () => await fleet?.stop());
-      const database = await useDatabase({ settings, migrate: true, say, whenAway: stop });
+      const database = await prepare(settings, stop);
       try {
-        fleet = await startFleet({ settings, databaseUrl: database.url, workers, say });
+        fleet = await startFleet({ settings, databaseUrl: database?.url, workers, say });
         say(
           `Inturn takes events at ${fleet.url}/v1/events. What becomes of them is at ${fleet.url}/ in a browser. Ctrl-C stops it.`,
         );
@@ -43,7 +45,15 @@ export function createStartCommand(): Command {
           await fleet.stop();
         }
       } finally {
-        await database.release();
+        await database?.release();
       }
     });
+}
+
+/** Cells are all there when they start. */
+async function prepare(settings: Settings, stop: AbortSignal): Promise<ReadyDatabase | undefined> {
+  const cells = cellsOf(settings);
+  if (cells === undefined) return await useDatabase({ settings, migrate: true, say, whenAway: stop });
+  await initCells(cells, say);
+  return undefined;
 }

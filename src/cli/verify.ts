@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { readSettings } from "../config/settings.ts";
-import { isKept, type Verification, verify } from "../demo/verify.ts";
-import { withConnection } from "../service/connection.ts";
+import { addUp, isKept, type Verification, verify } from "../demo/verify.ts";
+import { inEveryCell } from "../service/connection.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, print, printFacts, say } from "./output.ts";
 
@@ -9,7 +9,7 @@ import { formatNumber, print, printFacts, say } from "./output.ts";
 export function createVerifyCommand(): Command {
   return new Command("verify").addOption(jsonOption()).action(async (flags: { json?: boolean }) => {
     const settings = readSettings(process.env);
-    const verification = await withConnection({ settings, name: "inturn verify", say }, verify);
+    const verification = addUp(await inEveryCell({ settings, name: "inturn verify", say }, verify));
     if (flags.json === true) print(JSON.stringify(verification));
     else printVerification(verification);
     if (!isKept(verification)) process.exitCode = 1;

@@ -71,7 +71,7 @@ export const NEEDS: Readonly<Record<Duty, readonly Privilege[]>> = {
     ...onTables("select, insert, update, delete", "workers attempts"),
     ...onTables("select", "pauses pause_list targets bulk_operations api_keys"),
     ...functions(
-      `${APPEND} locked_accounts waits wake take_over is_covered is_of_type has_due tend_pauses tend_targets`,
+      `${APPEND} locked_accounts waits wake take_over is_covered is_of_type has_due tend_pauses tend_targets bucket_of`,
     ),
     ...functions("enter_target end_probe report_attempts trip_target carry_on_operation wake_operations"),
     ...DISPATCH,

@@ -1,12 +1,14 @@
 /**
  * Where the demo runs: in a database of its own, so that it never mixes with the user's events, nor with another demo's.
  */
+import { join } from "node:path";
 import pg from "pg";
 import type { Settings } from "../config/settings.ts";
 import { addressOf, migrateDatabase, urlOfDatabase } from "../db/migrate.ts";
 import { withSessionSettings } from "../db/session-settings.ts";
 import { commandLine } from "../errors/command-line.ts";
 import { InturnError } from "../errors/error.ts";
+import { initCells } from "../service/cells.ts";
 import { type ReadyDatabase, useDatabase } from "../service/database.ts";
 
 /** A demo holds a session advisory lock of this class; the second key is its number. Arbitrary and only ours. */
@@ -49,6 +51,56 @@ export async function useDemoDatabase(options: {
     throw error;
   }
 }
+
+/** Databases for a demo with cells, each on an embedded server of its own. */
+export interface DemoCells {
+  /** With the cells. */
+  readonly settings: Settings;
+  readonly urls: readonly string[];
+  readonly postgres: string;
+  release(): Promise<void>;
+}
+
+/**
+ * Makes cells for the demo: embedded servers side by side, which stop with it.
+ *
+ * @param options.cells how many
+ * @throws InturnError `settings_invalid` when the settings name a database; what `useDemoDatabase` and `initCells` throw
+ */
+export async function useDemoCells(options: {
+  settings: Settings;
+  cells: number;
+  say: (line: string) => void;
+}): Promise<DemoCells> {
+  const { settings, say } = options;
+  if (settings.databaseUrl !== undefined || settings.cells !== undefined) {
+    throw new InturnError(
+      "settings_invalid",
+      "--cells makes databases of its own: unset DATABASE_URL and INTURN_CELLS.",
+    );
+  }
+  const names = Array.from({ length: options.cells }, (_, i) => String.fromCodePoint(A + i));
+  const servers: ReadyDatabase[] = [];
+  const release = async () => {
+    await Promise.all(servers.map((server) => server.release()));
+  };
+  try {
+    for (const name of names) {
+      const dataFolder = join(settings.dataFolder, `cells-${names.length}`, name);
+      servers.push(await useDemoDatabase({ settings: { ...settings, dataFolder }, say }));
+    }
+    const urls = servers.map(({ url }) => url);
+    const cells = names.map((name, i) => ({ name, url: urls[i] ?? "" }));
+    await initCells(cells, () => undefined);
+    const setting = cells.map(({ name, url }) => `${name}=${url}`).join(",");
+    return { settings: { ...settings, cells: setting }, urls, postgres: servers[0]?.postgres ?? "", release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+const A = 0x61;
 
 async function requireAlone(client: pg.Client, url: string): Promise<void> {
   if (await tryLock(client, 1)) return;

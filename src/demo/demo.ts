@@ -6,21 +6,22 @@ import type { Settings } from "../config/settings.ts";
 import { listApiKeys } from "../db/api-keys.ts";
 import { type Database, openDatabase } from "../db/pool.ts";
 import { clearEverything, hasOtherEvents, type Progress, readProgress } from "../db/progress.ts";
-import { readRunSummary } from "../db/results.ts";
+import { type RunSummary, readRunSummary } from "../db/results.ts";
 import { createKey } from "../engine/access.ts";
 import { InturnError } from "../errors/error.ts";
 import { type Fleet, startFleet } from "../service/fleet.ts";
 import { LOAD_EVENT_TYPE, type LoadReport, runLoad } from "./load.ts";
-import { type Verification, verify } from "./verify.ts";
+import { addUp, type Verification, verify } from "./verify.ts";
 
 /** What to show. */
 export interface DemoOptions {
   readonly settings: Settings;
-  /** A migrated database. */
-  readonly databaseUrl: string;
+  /** A migrated database, or one for each cell of the settings. */
+  readonly databaseUrls: readonly string[];
   readonly postgres: string;
   readonly events: number;
   readonly accounts: number;
+  /** Of each cell. */
   readonly workers: number;
   readonly seed: number;
   readonly connections: number;
@@ -65,36 +66,35 @@ const PROGRESS_INTERVAL_MS = 250;
 /** Without any progress for this long, beyond the time of one handler, something is stuck. */
 const STALL_MS_MAX = 30_000;
 
-/** Runs the demo. The database must be empty or hold nothing but an earlier demo, which is cleared. */
+/** Runs the demo. The databases must be empty or hold nothing but an earlier demo, which is cleared. */
 export async function runDemo(options: DemoOptions): Promise<DemoReport> {
-  const database = openDatabase({
-    url: options.databaseUrl,
-    name: "inturn demo",
-    connectionsMax: 2,
-    onError: () => undefined,
-  });
+  const databases = options.databaseUrls.map((url) =>
+    openDatabase({ url, name: "inturn demo", connectionsMax: 2, onError: () => undefined }),
+  );
   try {
-    await makeRoom(database);
+    for (const database of databases) await makeRoom(database);
     // A database that has API keys asks for one: the demo brings its own.
-    const apiKey = (await listApiKeys(database)).length > 0 ? createKey().key : undefined;
-    options.onPhase(`starting the API and ${options.workers} workers`);
+    const keys = (await Promise.all(databases.map(listApiKeys))).flat();
+    const apiKey = keys.length > 0 ? createKey().key : undefined;
+    const workers = options.workers * databases.length;
+    options.onPhase(`starting the API and ${workers} workers`);
     const fleet = await startFleet({
       settings: { ...options.settings, port: 0, ...(apiKey !== undefined && { apiKeys: [apiKey] }) },
-      databaseUrl: options.databaseUrl,
+      databaseUrl: databases.length > 1 ? undefined : options.databaseUrls[0],
       workers: options.workers,
       say: options.onPhase,
     });
     let run: DemoRun;
     try {
-      run = await sendAndWait(options, { fleet, database, apiKey });
+      run = await sendAndWait(options, { fleet, databases, apiKey });
     } finally {
       options.onPhase("stopping");
       await fleet.stop();
     }
     options.onPhase("verifying");
-    return await report(options, database, run);
+    return await report(options, databases, run);
   } finally {
-    await database.end();
+    await Promise.all(databases.map((database) => database.end()));
   }
 }
 
@@ -110,13 +110,13 @@ async function makeRoom(database: Database): Promise<void> {
 
 async function sendAndWait(
   options: DemoOptions,
-  on: { fleet: Fleet; database: Database; apiKey: string | undefined },
+  on: { fleet: Fleet; databases: readonly Database[]; apiKey: string | undefined },
 ): Promise<DemoRun> {
-  const { fleet, database, apiKey } = on;
+  const { fleet, databases, apiKey } = on;
   options.onPhase(`sending ${options.events} events over HTTP to ${fleet.url}; open it in a browser to watch`);
   const { events, accounts, seed, connections, batch, signal } = options;
   const sending = runLoad({ url: fleet.url, apiKey, events, accounts, seed, connections, batch, signal });
-  const watching = watch(options, database);
+  const watching = watch(options, databases);
   const killing = killNowAndThen(options, fleet, watching);
   const [load, , kills] = await Promise.all([sending, watching, killing]);
   return { load, kills };
@@ -124,7 +124,7 @@ async function sendAndWait(
 
 /** Kills one worker after the other, as long as they work. Returns how many. */
 async function killNowAndThen(options: DemoOptions, fleet: Fleet, work: Promise<void>): Promise<number> {
-  const { killEveryMs, workers } = options;
+  const { killEveryMs } = options;
   if (killEveryMs === undefined) return 0;
   const done = new AbortController();
   void work.finally(() => done.abort()).catch(() => undefined);
@@ -132,18 +132,20 @@ async function killNowAndThen(options: DemoOptions, fleet: Fleet, work: Promise<
   for (;;) {
     await sleep(killEveryMs, undefined, { signal: done.signal }).catch(() => undefined);
     if (done.signal.aborted) return kills;
-    fleet.killWorker(kills % workers);
+    fleet.killWorker(kills % fleet.workers);
     kills += 1;
   }
 }
 
 /** Follows the progress until every event is settled. */
-async function watch(options: DemoOptions, database: Database): Promise<void> {
+async function watch(options: DemoOptions, databases: readonly Database[]): Promise<void> {
   let last = { received: 0, settled: 0 };
   let lastMs = performance.now();
   while (last.settled < options.events) {
     await sleep(PROGRESS_INTERVAL_MS, undefined, { signal: options.signal });
-    const progress = await readProgress(database);
+    const all = await Promise.all(databases.map(readProgress));
+    const sum = (key: keyof Progress) => all.reduce((so, each) => so + each[key], 0);
+    const progress = { received: sum("received"), settled: sum("settled") };
     if (progress.settled > last.settled || progress.received > last.received) lastMs = performance.now();
     last = progress;
     options.onProgress(progress);
@@ -156,12 +158,12 @@ async function watch(options: DemoOptions, database: Database): Promise<void> {
   }
 }
 
-async function report(options: DemoOptions, database: Database, run: DemoRun): Promise<DemoReport> {
-  const summary = await readRunSummary(database);
-  const found = await verify(database);
+async function report(options: DemoOptions, databases: readonly Database[], run: DemoRun): Promise<DemoReport> {
+  const summaries = await Promise.all(databases.map(readRunSummary));
+  const found = addUp((await Promise.all(databases.map(verify))) as [Verification]);
   const { load, kills } = run;
   const idealSeconds = (load.longest * options.settings.handlerMs) / 1_000;
-  const makespanSeconds = summary.makespanSeconds ?? 0;
+  const makespanSeconds = makespanOf(summaries);
   return {
     events: options.events,
     accounts: options.accounts,
@@ -171,7 +173,7 @@ async function report(options: DemoOptions, database: Database, run: DemoRun): P
     makespanSeconds,
     efficiency: makespanSeconds === 0 ? 0 : idealSeconds / makespanSeconds,
     ingestEventsPerSecond: Math.round(load.eventsPerSecond),
-    processed: summary.processed,
+    processed: found.processed,
     lost: countLost(options, found),
     // The demo's handler never fails: as long as no worker is killed, an event that was handed out twice was one too many.
     duplicates: found.duplicates + (kills === 0 ? found.redelivered : 0),
@@ -180,6 +182,15 @@ async function report(options: DemoOptions, database: Database, run: DemoRun): P
     postgres: options.postgres,
     ...(options.killEveryMs !== undefined && { kills }),
   };
+}
+
+/** From the first event to the last, of all cells: they are on one machine, and so is their clock. */
+function makespanOf(summaries: readonly RunSummary[]): number {
+  const [first, ...others] = summaries;
+  if (others.length === 0) return first?.makespanSeconds ?? 0;
+  const times = (key: "firstReceivedAt" | "lastProcessedAt") =>
+    summaries.flatMap((summary) => (summary[key] === null ? [] : [Date.parse(summary[key])]));
+  return Math.max(0, Math.max(...times("lastProcessedAt")) - Math.min(...times("firstReceivedAt"))) / 1_000;
 }
 
 /** Every event that was sent and acknowledged must be there and processed. */

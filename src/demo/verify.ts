@@ -48,3 +48,13 @@ export function isKept(verification: Verification): boolean {
   const { lost, duplicates, orderViolations, overlaps } = verification;
   return lost + duplicates + orderViolations + overlaps === 0;
 }
+
+/** What all cells say together. An account is in one of them, so nothing is counted twice. */
+export function addUp(found: readonly [Verification, ...Verification[]]): Verification {
+  const [first, ...others] = found;
+  return others.reduce((sum, next) => {
+    const counts = Object.entries(next).filter(([, value]) => typeof value === "number");
+    const added = counts.map(([key, value]) => [key, Number(sum[key as keyof Verification]) + Number(value)]);
+    return { ...sum, ...Object.fromEntries(added), examples: [...sum.examples, ...next.examples] } as Verification;
+  }, first);
+}

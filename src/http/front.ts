@@ -2,10 +2,11 @@
  * The server in front of several cells: it takes events for all of them, passes what concerns one account on to its cell, and has each
  * cell's whole API and dashboard under `/cells/{cell}`.
  */
-import { type Context, Hono } from "hono";
+import type { Context, Hono } from "hono";
 import type { Appender } from "../engine/append.ts";
 import { BodyBudget, UNKNOWN_BODIES_BYTES_MAX } from "../engine/body-budget.ts";
 import { InturnError } from "../errors/error.ts";
+import { type CellApp, createAcrossRoutes } from "./across.ts";
 import { createDocs, createServerApp, type ServerOptions } from "./app.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { createEventRoutes } from "./events.ts";
@@ -15,9 +16,6 @@ import type { Pages } from "./pages.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { ApiEnvironment } from "./route.ts";
 import { createWebhookRoutes } from "./webhooks.ts";
-
-/** The whole API of one cell. */
-type CellApp = Pick<Hono<ApiEnvironment>, "fetch">;
 
 /** What the front stands on. */
 export interface FrontOptions extends ServerOptions {
@@ -50,6 +48,7 @@ export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
         ...options,
         budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
       }),
+      ...createAcrossRoutes(cells),
       createLivenessRoute(),
       createFrontReadinessRoute(options.readiness),
       createMetricsRoute(options.exposeMetrics),
@@ -62,7 +61,11 @@ export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
     ),
   });
   app.all("/cells/:cell/*", (c) => passOn(c, requireCell(cells, c.req.param("cell"))));
-  app.all("/cells/:cell", (c) => c.redirect(`${options.basePath ?? ""}${mountOf(c.req.param("cell"))}/`));
+  app.all("/cells/:cell", (c) => {
+    const name = c.req.param("cell");
+    requireCell(cells, name);
+    return c.redirect(`${options.basePath ?? ""}${mountOf(name)}/`);
+  });
   app.all("/v1/accounts/:id", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
   app.all("/v1/accounts/:id/*", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
   // The description is the same in all.

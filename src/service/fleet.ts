@@ -1,6 +1,7 @@
 /**
- * The parts as processes of their own: one API and some workers.
+ * The parts as processes of their own: one API and some workers, of each cell as many where there are cells.
  */
+import { cellsOf } from "../config/cell-settings.ts";
 import { type Settings, toEnvironment } from "../config/settings.ts";
 import { InturnError } from "../errors/error.ts";
 import { KILL_MS, Part, type ReadyMessage } from "./part.ts";
@@ -11,6 +12,8 @@ export interface Fleet {
   readonly url: string;
   /** How often a part had to be started again. */
   restarts(): number;
+  /** How many worker processes there are. */
+  readonly workers: number;
   /** Kills the nth worker, as an accident would; it is started again. */
   killWorker(index: number): void;
   /** Tells every part to stop and waits for it; told again, it waits no longer for the events in hand. */
@@ -20,15 +23,16 @@ export interface Fleet {
 /** What a fleet is made of. */
 export interface FleetOptions {
   readonly settings: Settings;
-  /** Where the settings name none. */
-  readonly databaseUrl: string;
+  /** Where the settings name none; undefined with cells. */
+  readonly databaseUrl: string | undefined;
+  /** Of each cell, where there are cells. */
   readonly workers: number;
   /** Hears what a person should know. */
   readonly say: (line: string) => void;
 }
 
 /**
- * Starts the API and this many workers; resolves when all of them work.
+ * Starts the API and the workers; resolves when all of them work.
  *
  * @throws InturnError `process_failed` when one of them ends before it has worked
  */
@@ -36,12 +40,14 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const { settings, databaseUrl, workers } = options;
   const environment = toEnvironment({ ...settings, databaseUrl: settings.databaseUrl ?? databaseUrl }, process.env);
   const stopping = new AbortController();
-  const parts = [
-    new Part({ command: "serve", environment }),
-    ...Array.from({ length: workers }, (_, i) => {
-      return new Part({ command: "work", environment: { ...environment, ...metricsPortOf(settings, i) } });
-    }),
-  ];
+  const cells = cellsOf(settings)?.map(({ name }) => ({ INTURN_CELL: name })) ?? [{}];
+  const workerParts = cells
+    .flatMap((cell) => Array.from({ length: workers }, () => cell))
+    .map(
+      (cell, i) =>
+        new Part({ command: "work", environment: { ...environment, ...cell, ...metricsPortOf(settings, i) } }),
+    );
+  const parts = [new Part({ command: "serve", environment }), ...workerParts];
   const stop = async () => {
     stopping.abort();
     await Promise.all(parts.map((part) => part.stop(settings.shutdownMs + KILL_MS)));
@@ -55,7 +61,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     return {
       url,
       restarts: () => parts.reduce((sum, part) => sum + part.restarts, 0),
-      killWorker: (index) => parts[1 + index]?.kill(),
+      workers: workerParts.length,
+      killWorker: (index) => workerParts[index]?.kill(),
       stop,
     };
   } catch (error) {

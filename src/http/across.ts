@@ -1,0 +1,126 @@
+/**
+ * Lists over all cells. A page begins after a position, which is the same in every cell; so each is asked for the same page, and what they
+ * answer is merged.
+ */
+import { z } from "@hono/zod-openapi";
+import { InturnError } from "../errors/error.ts";
+import { writeCursor } from "./query.ts";
+import type { ApiContext, ApiEnvironment, Route } from "./route.ts";
+
+/** The whole API of one cell. */
+export interface CellApp {
+  fetch(request: Request, bindings: ApiEnvironment["Bindings"]): Response | Promise<Response>;
+}
+
+interface Account {
+  readonly accountId: string;
+  readonly pending: number;
+}
+
+interface Event {
+  readonly accountId: string;
+  readonly seq: number;
+}
+
+interface AccountPage {
+  readonly accounts: readonly Account[];
+  readonly next: string | null;
+}
+
+interface EventPage {
+  readonly events: readonly Event[];
+  readonly looked: { readonly accounts: number; readonly events: number };
+  readonly next: string | null;
+}
+
+/** Accounts, and finding events. */
+export function createAcrossRoutes(cells: ReadonlyMap<string, CellApp>): Route[] {
+  return [
+    routeOf("/v1/accounts", "listAccounts", (c) => answerInOne<AccountPage>(c, cells, mergeAccounts)),
+    routeOf("/v1/events", "findEvents", (c) => answerInOne<EventPage>(c, cells, mergeEvents)),
+  ];
+}
+
+/** What it takes and answers stands in the description of a cell's API. */
+function routeOf(path: string, operationId: string, handle: Route["handle"]): Route {
+  const spec = { method: "get" as const, path, operationId, responses: { 200: { description: "Found." } } };
+  return { spec, codes: [], access: "read", handle };
+}
+
+interface Query {
+  readonly limit: number;
+  readonly sort: string;
+}
+
+async function answerInOne<Page>(
+  c: ApiContext,
+  cells: ReadonlyMap<string, CellApp>,
+  merge: (pages: readonly Page[], query: Query) => Page,
+): Promise<Response> {
+  const names = [...cells.keys()];
+  const answers = await Promise.all([...cells.values()].map(async (cell) => await cell.fetch(c.req.raw, c.env)));
+  const away = names.filter((_, i) => (answers[i]?.status ?? 500) >= 500);
+  if (away.length > 0) {
+    throw new InturnError(
+      "database_unavailable",
+      `This is of all cells, and ${away.join(", ")} cannot be asked right now. The others can: /cells/{cell} before the path.`,
+    );
+  }
+  // What one refuses all refuse: the query.
+  const refused = answers.find(({ ok }) => !ok);
+  if (refused !== undefined) return refused;
+  const pages = await Promise.all(answers.map(async (answer) => (await answer.json()) as Page));
+  const limit = Number(c.req.query("limit") ?? DEFAULT_LIMIT);
+  return c.json(merge(pages, { limit, sort: c.req.query("sort") ?? "id" }) as object);
+}
+
+/** As `limitSchema` has it. */
+const DEFAULT_LIMIT = 100;
+
+function mergeAccounts(pages: readonly AccountPage[], { limit, sort }: Query): AccountPage {
+  const order = sort === "pending" ? byPending : byId;
+  const merged = pages.flatMap(({ accounts }) => accounts).toSorted(order);
+  const accounts = merged.slice(0, limit);
+  const last = accounts.at(-1);
+  const isLast = last === undefined || (merged.length <= limit && pages.every(({ next }) => next === null));
+  const { accountId, pending } = last ?? { accountId: "", pending: 0 };
+  return { accounts, next: isLast ? null : writeCursor({ sort, accountId, pending }) };
+}
+
+/** What is behind the position up to which a cell has looked is not known of it yet. */
+function mergeEvents(pages: readonly EventPage[], { limit }: Query): EventPage {
+  const horizon = pages
+    .flatMap(({ next }) => (next === null ? [] : [readPosition(next)]))
+    .toSorted(bySeq)
+    .at(0);
+  const merged = pages.flatMap(({ events }) => events).toSorted(bySeq);
+  const known = horizon === undefined ? merged : merged.filter((event) => bySeq(event, horizon) <= 0);
+  const events = known.slice(0, limit);
+  const end = known.length > limit ? events.at(-1) : horizon;
+  const sum = (key: "accounts" | "events") => pages.reduce((so, { looked }) => so + looked[key], 0);
+  return {
+    events,
+    looked: { accounts: sum("accounts"), events: sum("events") },
+    next: end === undefined ? null : writeCursor({ accountId: end.accountId, seq: end.seq }),
+  };
+}
+
+const positionSchema = z.object({ accountId: z.string(), seq: z.int() });
+
+/** Of a cursor that a cell has made. */
+function readPosition(cursor: string): Event {
+  return positionSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
+}
+
+/** By bytes, as the database sorts them. */
+function byId(one: { accountId: string }, other: { accountId: string }): number {
+  return Buffer.compare(Buffer.from(one.accountId), Buffer.from(other.accountId));
+}
+
+function byPending(one: Account, other: Account): number {
+  return other.pending - one.pending || byId(one, other);
+}
+
+function bySeq(one: Event, other: Event): number {
+  return byId(one, other) || one.seq - other.seq;
+}
