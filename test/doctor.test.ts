@@ -4,8 +4,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import pg from "pg";
+import { makeCell } from "../src/db/cells.ts";
 import type { Finding } from "../src/db/examine-check.ts";
 import { migrateDatabase } from "../src/db/migrate.ts";
+import { beginMove } from "../src/db/move.ts";
+import { spreadBuckets } from "../src/domain/cell.ts";
 import { examine } from "../src/service/doctor.ts";
 import { FaultServer } from "./faults/server.ts";
 import { appendEvents, newEvent } from "./support/append.ts";
@@ -39,7 +42,7 @@ test(
   withDatabase(async (db) => {
     const findings = await examine(db.url);
     assert.deepEqual(list(findings), []);
-    assert.equal(findings.length, 17);
+    assert.equal(findings.length, 18);
     const { code, stdout } = await runProcess(["doctor", "--json"], { DATABASE_URL: db.url });
     assert.equal(code, 0);
     const named = (all: readonly Finding[]) => all.map(({ check, level }) => [check, level]);
@@ -88,13 +91,18 @@ test(
 );
 
 test(
-  "what holds the work up: no autovacuum, old versions of rows, a wake-up that nobody frees, no worker, clocks that differ",
+  "what holds the work up: no autovacuum, old versions of rows, a move that was interrupted, a wake-up that nobody frees, no worker, clocks that differ",
   withDatabase(async (db) => {
     await db.query("alter table inturn.events set (autovacuum_enabled = false)");
     assertOnly(await examine(db.url), "autovacuum", "problem", /off for inturn\.events/);
     await db.query("alter table inturn.events reset (autovacuum_enabled)");
 
     assertOnly(await examine(db.url, { nowMs: () => Date.now() - 60_000 }), "clock", "warning", /^60\.\d s between/);
+
+    await makeCell(db.database, { here: "a", map: spreadBuckets(["a", "b"]) });
+    await beginMove(db.database, 3, "b");
+    assertOnly(await examine(db.url), "moves", "warning", /nobody does it: 3 to b; their accounts may be held/);
+    await db.query("delete from inturn.buckets");
 
     await appendEvents(db.database, [newEvent({ accountId: "a", data: "1" })]);
     assertOnly(await examine(db.url), "workers", "problem", /^0 live, 0 silent; accounts are due/);

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import pg from "pg";
+import { makeCell } from "../src/db/cells.ts";
+import { spreadBuckets } from "../src/domain/cell.ts";
 import { createInturn } from "../src/index.ts";
 import { examine } from "../src/service/doctor.ts";
 import { type TestDatabase, withDatabase } from "./support/database.ts";
@@ -111,82 +113,85 @@ test(
   }),
 );
 
-test(
-  "an API and a worker live with their roles: events, retries, transactions, pruning, verbs and pages",
-  withDatabase(async (db) => {
-    await withRoles(db, async (urlOf) => {
-      await db.query(
-        `create table public.effects (n integer); grant insert on public.effects to "${new URL(urlOf("work")).username}"`,
-      );
-      const common = { logLevel: "silent", backoffMs: 1 } as const;
-      const api = createInturn({ ...common, databaseUrl: urlOf("api"), requireKeys: false });
-      const worker = createInturn({
-        ...common,
-        databaseUrl: urlOf("work"),
-        keepDays: 1,
-        eventTypes: { dies: { attemptsMax: 1 } },
-        handler: async ({ type, seq }, { attempt, transaction }) => {
-          if (type === "dies" || (seq === 2 && attempt === 1)) throw new Error("no");
-          await transaction(async (client) => await client.query("insert into public.effects values ($1)", [seq]));
-        },
-      });
-      try {
-        await worker.startWorker();
-        await api.append(Array.from({ length: 20 }, (_, i) => ({ accountId: `a${i % 5}`, data: i })));
-        await api.append([
-          { accountId: "dead", type: "dies", data: 1 },
-          { accountId: "dead", data: 1 },
-        ]);
-        await until("it is blocked", async () => (await api.status()).accounts.blocked === 1);
-        await api.operate({ verb: "skip", accountId: "dead" });
-        await until("all are settled", async () => (await api.status()).settled === 22);
-        assert.equal((await db.query("select from public.effects")).length, 21);
-        for (const path of [
-          "/",
-          "/accounts",
-          "/accounts/dead",
-          "/events",
-          "/metrics",
-          "/readyz",
-          "/v1/accounts/dead",
-          "/v1/pauses",
-          "/v1/targets",
-        ]) {
-          assert.equal((await api.app.fetch(new Request(`http://localhost${path}`))).status, 200, path);
+for (const kind of ["", " in a cell"]) {
+  test(
+    `an API and a worker live with their roles${kind}: events, retries, transactions, pruning, verbs and pages`,
+    withDatabase(async (db) => {
+      if (kind !== "") await makeCell(db.database, { here: "a", map: spreadBuckets(["a"]) });
+      await withRoles(db, async (urlOf) => {
+        await db.query(
+          `create table public.effects (n integer); grant insert on public.effects to "${new URL(urlOf("work")).username}"`,
+        );
+        const common = { logLevel: "silent", backoffMs: 1 } as const;
+        const api = createInturn({ ...common, databaseUrl: urlOf("api"), requireKeys: false });
+        const worker = createInturn({
+          ...common,
+          databaseUrl: urlOf("work"),
+          keepDays: 1,
+          eventTypes: { dies: { attemptsMax: 1 } },
+          handler: async ({ type, seq }, { attempt, transaction }) => {
+            if (type === "dies" || (seq === 2 && attempt === 1)) throw new Error("no");
+            await transaction(async (client) => await client.query("insert into public.effects values ($1)", [seq]));
+          },
+        });
+        try {
+          await worker.startWorker();
+          await api.append(Array.from({ length: 20 }, (_, i) => ({ accountId: `a${i % 5}`, data: i })));
+          await api.append([
+            { accountId: "dead", type: "dies", data: 1 },
+            { accountId: "dead", data: 1 },
+          ]);
+          await until("it is blocked", async () => (await api.status()).accounts.blocked === 1);
+          await api.operate({ verb: "skip", accountId: "dead" });
+          await until("all are settled", async () => (await api.status()).settled === 22);
+          assert.equal((await db.query("select from public.effects")).length, 21);
+          for (const path of [
+            "/",
+            "/accounts",
+            "/accounts/dead",
+            "/events",
+            "/metrics",
+            "/readyz",
+            "/v1/accounts/dead",
+            "/v1/pauses",
+            "/v1/targets",
+          ]) {
+            assert.equal((await api.app.fetch(new Request(`http://localhost${path}`))).status, 200, path);
+          }
+          await api.operate({ verb: "pause", accountId: "a1" });
+        } finally {
+          await Promise.all([api.stop(), worker.stop()]);
         }
-        await api.operate({ verb: "pause", accountId: "a1" });
-      } finally {
-        await Promise.all([api.stop(), worker.stop()]);
-      }
-      const listener = startProcess(["serve", "--port", "0"], { DATABASE_URL: urlOf("ingest") });
-      const { url = "" } = await listener.ready;
-      const body = JSON.stringify({ accountId: "b", data: 1 });
-      const json = { "content-type": "application/json" };
-      assert.equal((await fetch(`${url}/v1/events`, { method: "POST", body, headers: json })).status, 202);
-      assert.equal((await fetch(`${url}/readyz`)).status, 200);
-      const refused = await fetch(`${url}/v1/accounts/b`);
-      assert.deepEqual(
-        [refused.status, ((await refused.json()) as { code: string }).code],
-        [500, "role_not_permitted"],
-      );
-      assert.equal(await listener.stop(), 0);
-      const wrong = await runProcess(["work"], { DATABASE_URL: urlOf("read"), INTURN_HANDLER: "sleep" });
-      assert.equal(wrong.code, 1);
-      assert.match(
-        wrong.stderr,
-        /The role of this process may not do this in the database: permission denied .*\[role_not_permitted\]/,
-      );
-      for (const [login, found] of [
-        ["work", /^\w+_as_work may work, and nothing else$/],
-        ["api", /^\w+_as_api may ingest, read, operate, and nothing else$/],
-      ] as const) {
-        const privileges = (await examine(urlOf(login))).find(({ check }) => check === "privileges");
-        assert.equal(privileges?.level, "ok");
-        assert.match(privileges.found, found);
-      }
-    });
-  }),
-);
+        const listener = startProcess(["serve", "--port", "0"], { DATABASE_URL: urlOf("ingest") });
+        const { url = "" } = await listener.ready;
+        const body = JSON.stringify({ accountId: "b", data: 1 });
+        const json = { "content-type": "application/json" };
+        assert.equal((await fetch(`${url}/v1/events`, { method: "POST", body, headers: json })).status, 202);
+        assert.equal((await fetch(`${url}/readyz`)).status, 200);
+        const refused = await fetch(`${url}/v1/accounts/b`);
+        assert.deepEqual(
+          [refused.status, ((await refused.json()) as { code: string }).code],
+          [500, "role_not_permitted"],
+        );
+        assert.equal(await listener.stop(), 0);
+        const wrong = await runProcess(["work"], { DATABASE_URL: urlOf("read"), INTURN_HANDLER: "sleep" });
+        assert.equal(wrong.code, 1);
+        assert.match(
+          wrong.stderr,
+          /The role of this process may not do this in the database: permission denied .*\[role_not_permitted\]/,
+        );
+        for (const [login, found] of [
+          ["work", /^\w+_as_work may work, and nothing else$/],
+          ["api", /^\w+_as_api may ingest, read, operate, and nothing else$/],
+        ] as const) {
+          const privileges = (await examine(urlOf(login))).find(({ check }) => check === "privileges");
+          assert.equal(privileges?.level, "ok");
+          assert.match(privileges.found, found);
+        }
+      });
+    }),
+  );
+}
 
 test(
   "an owner of one schema, who makes no roles and owns no database, is told beforehand what is missing; nothing is changed",

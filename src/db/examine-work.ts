@@ -60,5 +60,24 @@ const WORKERS: Check = {
   },
 };
 
+const MOVES: Check = {
+  check: "moves",
+  look: async (client) => {
+    const { buckets, isMoved } = await readRow<{ buckets: string[] | null; isMoved: boolean }>(
+      client,
+      `select (select array_agg(format('%s to %s', b.bucket, b.moving_to) order by b.bucket) from inturn.buckets as b
+           where b.moving_to is not null) as buckets,
+         exists (select from pg_stat_activity as s where s.application_name = 'inturn cells' and s.datname = current_database()) as "isMoved"`,
+    );
+    if (buckets === null) return ok("no bucket is being moved away");
+    if (isMoved) return ok(`buckets are being moved: ${buckets.join(", ")}`);
+    return {
+      level: "warning",
+      found: `buckets are to be moved, and nobody does it: ${buckets.join(", ")}; their accounts may be held`,
+      advice: "The command that did it has died: run `inturn cells move --bucket … --to …` again.",
+    };
+  },
+};
+
 /** In the order in which they are told. */
-export const WORK_CHECKS: readonly Check[] = [PRIVILEGES, DEAD_ROWS, STUCK_JOBS, WORKERS];
+export const WORK_CHECKS: readonly Check[] = [PRIVILEGES, DEAD_ROWS, STUCK_JOBS, MOVES, WORKERS];
