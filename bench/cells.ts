@@ -12,6 +12,7 @@ import { runLoad } from "../src/demo/load.ts";
 import { spreadBuckets } from "../src/domain/cell.ts";
 import { cellOf } from "../src/engine/bucket.ts";
 import { type Fleet, startFleet } from "../src/service/fleet.ts";
+import { Mover } from "../src/service/move.ts";
 import { FaultServer } from "../test/faults/server.ts";
 import { cellsSetting, MAP, NAMES, type TestCells } from "../test/support/cells.ts";
 import type { TestDatabase } from "../test/support/database.ts";
@@ -21,10 +22,9 @@ import { ACCOUNTS, median, print, SEED, settingsFor, untilSettled } from "./supp
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: "string", default: "cost,away,page,moves" },
+    only: { type: "string", default: "cost,away,page,large,moves" },
     iterations: { type: "string", default: "3" },
     moves: { type: "string", default: "30" },
-    seed: { type: "string", default: "1" },
   },
 });
 
@@ -35,6 +35,7 @@ try {
     cost: measureCost,
     away: measureAway,
     page: measurePage,
+    large: measureLarge,
     moves: measureMoves,
   };
   for (const name of flags.only.split(",")) {
@@ -201,16 +202,42 @@ async function measurePage(): Promise<void> {
   );
 }
 
+/** A bucket of 400,000 events, most of them settled, while nothing else happens. */
+async function measureLarge(): Promise<void> {
+  const cells = await createCells(2);
+  const found = Object.entries(cells).map(([name, { url }]) => ({ name, url }));
+  const bucket = 7;
+  await withDatabase(cells["a"]?.url ?? "", async (db) => {
+    await db.query(
+      `with ids as (select 'large-' || n as id from generate_series(1, 200000) as n where inturn.bucket_of('large-' || n) = $1 limit 400)
+       insert into inturn.accounts (id, last_seq, processed_seq, state) select id, 1000, 990, 'scheduled' from ids`,
+      [bucket],
+    );
+    await db.query(
+      `insert into inturn.events (account_id, seq, data, bytes, received_at, processed_at, outcome)
+       select a.id, n, json_build_object('n', n, 'text', repeat('x', 40)), 60, now() - interval '1 hour',
+         case when n <= 990 then now() - interval '1 hour' end, case when n <= 990 then 'processed' end
+       from inturn.accounts as a cross join generate_series(1, 1000) as n`,
+    );
+    await db.query("vacuum analyze inturn.events");
+  });
+  const mover = new Mover({ cells: found, waitMs: 60_000, signal: new AbortController().signal });
+  const startedMs = performance.now();
+  const moved = await mover.move({ bucket, to: "b" });
+  const seconds = (performance.now() - startedMs) / 1_000;
+  await mover.close();
+  print(
+    `a bucket of ${moved?.events} events: moved in ${seconds.toFixed(1)} s, ${Math.round((moved?.events ?? 0) / seconds)} events/s with the deletion; it took none for ${moved?.frozenMs.toFixed(0)} ms`,
+  );
+}
+
 /** Buckets that are moved at random under load; half of the movers are killed at a random step. */
 async function measureMoves(): Promise<void> {
   const cells = (await createCells(3)) as Record<keyof TestCells, { url: string }>;
   const report = await withDatabase(cells.a.url, (a) =>
     withDatabase(cells.b.url, (b) =>
       withDatabase(cells.c.url, (c) =>
-        moveAtRandom(
-          { a, b, c },
-          { seed: Number(flags.seed), moves: Number(flags.moves), killed: 0.5, eventsPerSecond: 200 },
-        ),
+        moveAtRandom({ a, b, c }, { seed: SEED, moves: Number(flags.moves), killed: 0.5, eventsPerSecond: 200 }),
       ),
     ),
   );

@@ -11,11 +11,12 @@ import { test } from "node:test";
 import { cellsOf } from "../src/config/cell-settings.ts";
 import { readSettings } from "../src/config/settings.ts";
 import { runLoad } from "../src/demo/load.ts";
-import { cellOf } from "../src/engine/bucket.ts";
+import { bucketOf, cellOf } from "../src/engine/bucket.ts";
 import { createLog } from "../src/log/log.ts";
 import { startFront } from "../src/service/front.ts";
 import type { Listening } from "../src/service/listening.ts";
 import { cellsSetting, idsIn, MAP, NAMES, withCells } from "./support/cells.ts";
+import { withDatabase } from "./support/database.ts";
 import { killLeftovers, runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
 
@@ -185,6 +186,27 @@ test(
 );
 
 test(
+  "a server finds an account at once that was moved a moment ago",
+  withCells(async (cells) => {
+    const [accountId = ""] = idsIn("a", 1);
+    await withFront(cellsSetting(cells), async (url) => {
+      await post(url, { accountId, data: 1 });
+      for (const [round, to] of ["b", "c", "a"].entries()) {
+        const args = ["cells", "move", "--bucket", String(bucketOf(accountId)), "--to", to];
+        const { code, stderr } = await runProcess(args, { INTURN_CELLS: cellsSetting(cells) });
+        assert.equal(code, 0, stderr);
+        const read = () => get(`${url}/v1/accounts/${accountId}/events/1`);
+        const append = () => post(url, { accountId, data: 1 });
+        // Either may be the first that comes with the old map.
+        const [stored, found] =
+          round % 2 === 0 ? [await append(), await read()] : [await read(), await append()].toReversed();
+        assert.deepEqual([stored?.status, stored?.body["seq"], found?.status], [202, round + 2, 200], to);
+      }
+    });
+  }),
+);
+
+test(
   "a cell that is away concerns its own accounts only, before it was ever there and after",
   withCells(async (cells) => {
     const link = await createLink(cells.c.url);
@@ -323,6 +345,30 @@ test(
       assert.match(String(body["detail"]), /and b cannot be asked/);
     });
     await link.close();
+  }),
+);
+
+test(
+  "a hub has the rows of all cells in its views",
+  withCells(async (cells) => {
+    for (const name of NAMES) {
+      const ids = idsIn(name, 3);
+      await cells[name].query("select inturn.append_events($1, $2::json[])", [ids, ids.map(() => "1")]);
+    }
+    const { code, stdout, stderr } = await runProcess(["cells", "hub"], { INTURN_CELLS: cellsSetting(cells) });
+    assert.equal(code, 0, stderr);
+    await withDatabase(async (hub) => {
+      for (let round = 0; round < 2; round += 1) await hub.query(stdout);
+      const rows = await hub.query<{ cell: string; ids: string[] }>(
+        "select cell, array_agg(account_id order by account_id) as ids from inturn_hub.event_results where state = 'pending' group by 1 order by 1",
+      );
+      assert.deepEqual(
+        rows,
+        NAMES.map((cell) => ({ cell, ids: idsIn(cell, 3).toSorted() })),
+      );
+      const counts = await hub.query<{ n: number }>("select sum(accounts)::int as n from inturn_hub.run_summary");
+      assert.deepEqual(counts, [{ n: 9 }]);
+    })();
   }),
 );
 

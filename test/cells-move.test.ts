@@ -124,6 +124,37 @@ test(
 );
 
 test(
+  "large events, more of them than are copied together, and pruned ones",
+  withCells(async (cells) => {
+    const [large = ""] = idsIn("a", 1);
+    const bucket = bucketOf(large);
+    const other = Array.from({ length: 20_000 }, (_, i) => `many-${i}`).find((id) => bucketOf(id) === bucket) ?? "";
+    const { a, b } = cells;
+    const text = JSON.stringify("x".repeat(5_000_000));
+    await a.query("select inturn.append_events($1, $2::json[])", [
+      [large, large, large],
+      [text, "1", text],
+    ]);
+    const ids = Array.from({ length: 5_000 }, () => other);
+    await a.query("select inturn.append_events($1, $2::json[])", [ids, ids.map((_, i) => String(i))]);
+    await a.query(
+      "update inturn.events set outcome = 'processed', processed_at = now() where account_id = $1 and seq <= 4500",
+      [other],
+    );
+    await a.query("update inturn.accounts set processed_seq = 4500, pruned_seq = 100 where id = $1", [other]);
+    await a.query("delete from inturn.events where account_id = $1 and seq <= 100 and seq <> 7", [other]);
+    await a.query("update inturn.events set outcome = 'dead' where account_id = $1 and seq = 7", [other]);
+    await a.query("update inturn.accounts set dead = 1 where id = $1", [other]);
+    const before = await everythingOf(a, bucket);
+    await withMover(cells, async (mover) => {
+      assert.equal((await mover.move({ bucket, to: "b" }))?.events, 4_904);
+    });
+    const { events, texts } = await everythingOf(b, bucket);
+    assert.deepEqual([events, texts], [before["events"], before["texts"]]);
+  }),
+);
+
+test(
   "a bucket that is frozen takes no event and no verb, for a moment; let go, it does again",
   withCells(async (cells) => {
     const [accountId = ""] = idsIn("a", 1);

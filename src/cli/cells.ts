@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Cell, cellsOf } from "../config/cell-settings.ts";
 import { readSettings } from "../config/settings.ts";
+import { hubStatements } from "../db/hub.ts";
 import { BUCKETS, type PlannedMove } from "../domain/cell.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { InturnError } from "../errors/error.ts";
@@ -9,7 +10,7 @@ import { type Moved, type MoveProgress, Mover } from "../service/move.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printTable, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
-import { listenForStop } from "./stop.ts";
+import { listenForStop, unlessStopped } from "./stop.ts";
 
 /** `cells`: the databases that share the accounts. */
 export function createCellsCommand(): Command {
@@ -34,6 +35,15 @@ export function createCellsCommand(): Command {
           if (cells.some(({ state }) => state !== "ready")) process.exitCode = 1;
           if (json) return print(JSON.stringify(cells));
           showCells(cells);
+        }),
+    )
+    .addCommand(
+      new Command("hub")
+        .description(
+          "print the SQL, with passwords, of a database whose views have the rows of all cells (postgres_fdw)",
+        )
+        .action(() => {
+          print(`begin;\n${hubStatements(requireCells()).join(";\n")};\ncommit;`);
         }),
     )
     .addCommand(
@@ -116,17 +126,25 @@ async function moveAll(
   let total = 0;
   const onProgress = ({ bucket, step, events }: MoveProgress) =>
     progress.update(done, total, `bucket ${bucket}: ${step}${events > 0 ? `, ${formatNumber(events)} events` : ""}`);
-  const mover = new Mover({ cells, waitMs: 1_000 * wait, signal: listenForStop(), onProgress });
+  const signal = listenForStop();
+  const mover = new Mover({ cells, waitMs: 1_000 * wait, signal, onProgress });
   try {
     const moves = await plan(mover, cells);
     total = moves.length;
     const moved: Moved[] = [];
     for (const move of dryRun ? [] : moves) {
-      const result = await mover.move(move);
+      const result = await unlessStopped(signal, mover.move(move));
+      if (signal.aborted) break;
       if (result !== undefined) moved.push(result);
       done += 1;
     }
     progress.stop();
+    if (signal.aborted) {
+      process.exitCode = 1;
+      say(
+        `Stopped after ${done} of ${total}: the bucket that was under way stays where it is, or is moved on by the next call.`,
+      );
+    }
     if (json) print(JSON.stringify(dryRun ? { planned: moves } : { moved }));
     else if (dryRun) print(moves.map(({ bucket, to }) => `bucket ${bucket} to ${to}`).join("\n") || "Nothing to move.");
     else showMoved(moved);

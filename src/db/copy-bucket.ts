@@ -1,64 +1,84 @@
 /**
  * Copies the rows of a bucket from one cell to another.
  */
+import { InturnError } from "../errors/error.ts";
 import type { Database } from "./pool.ts";
 
 /** Accounts whose rows are copied together. */
 const ACCOUNTS_PER_PAGE = 500;
 
-/** Events that are looked at together, and how many bytes of them are copied together: one larger than that goes alone. */
+/** Events that are copied together at most, and how many bytes of them: one larger than that goes alone. */
 const EVENTS_PER_PART = 2_000;
 const BYTES_PER_PART = 8_388_608;
 
 /** What a row of an event takes beside its data, about. */
 const ROW_BYTES = 200;
 
-/** A settle may commit this long after the moment that it wrote. */
-const LATE_COMMIT_SECONDS = 60;
-
-/** The database's clock, as text. */
-export async function readClock(database: Database): Promise<string> {
-  const { rows } = await database.query<{ now: string }>("select clock_timestamp()::text as now");
-  return rows[0]?.now ?? "";
+/** Some events of an account: those behind `after`, up to `upto`. */
+interface Range {
+  readonly id: string;
+  readonly after: number;
+  readonly upto: number;
 }
 
-/** Of which events the rows are copied. */
+/** What a copy needs. */
 export interface CopyOptions {
   readonly bucket: number;
-  /** Undefined: what is settled. A moment: everything that is not, and what has been settled since then. */
-  readonly since?: string;
   readonly signal: AbortSignal;
   /** Hears of how many events more are copied. */
   readonly onCopied: (events: number) => void;
 }
 
 /**
- * Copies what is settled, while the accounts go on: it does not change any more, but for dead letters. Of the accounts only the ids are
- * made in the target: they hold nothing and do nothing there.
+ * Copies what is settled, while the accounts go on: it does not change any more, for verbs are refused while a bucket is moved. Of the
+ * accounts only the ids are made in the target: they hold nothing and do nothing there.
+ *
+ * @returns for each account up to which seq its events are copied
  */
-export async function copySettled(source: Database, target: Database, options: CopyOptions): Promise<void> {
-  const events = await lookAt(target, "events", EVENT_KEY);
-  for await (const ids of pagesOf(source, options)) {
+export async function copySettled(
+  source: Database,
+  target: Database,
+  options: CopyOptions,
+): Promise<ReadonlyMap<string, number>> {
+  const settled = new Map<string, number>();
+  const events = await lookAt(target, "events", ["account_id", "seq"]);
+  for await (const page of pagesOf(source, options)) {
     await target.query(
       `insert into inturn.accounts (id, paused_at) select w.id, 'epoch' from unnest($1::text[]) as w (id) on conflict do nothing`,
-      [ids],
+      [page.map(({ id }) => id)],
     );
-    await copyEvents(source, target, { ...options, ids, events });
+    const ranges = page.map(({ id, processedSeq }) => ({ id, after: 0, upto: processedSeq }));
+    await copyEvents(source, target, { ...options, events, ranges });
+    for (const { id, processedSeq } of page) settled.set(id, processedSeq);
+    // What has been pruned meanwhile is not compared.
+    const kept = await source.query<{ id: string; prunedSeq: number }>(
+      `select a.id, a.pruned_seq as "prunedSeq" from inturn.accounts as a where a.id = any ($1::text[])`,
+      [page.map(({ id }) => id)],
+    );
+    const compared = kept.rows.map(({ id, prunedSeq }) => ({ id, after: prunedSeq, upto: settled.get(id) ?? 0 }));
+    await compare(source, target, compared);
   }
+  return settled;
 }
 
-/** Copies the rest of a bucket that is frozen: afterwards everything is in the target as it is in the source. */
+/**
+ * Copies the rest of a bucket that is frozen: afterwards everything is in the target as it is in the source.
+ *
+ * @param options.settled what was copied before
+ * @throws InturnError `move_failed` when it is not
+ */
 export async function copyRest(
   source: Database,
   target: Database,
-  options: CopyOptions & { since: string },
+  options: CopyOptions & { settled: ReadonlyMap<string, number> },
 ): Promise<void> {
   const [accounts, attempts, events] = [
     await lookAt(target, "accounts", ["id"]),
     await lookAt(target, "attempts", ["account_id", "seq", "slot"]),
-    await lookAt(target, "events", EVENT_KEY),
+    await lookAt(target, "events", ["account_id", "seq"]),
   ];
-  for await (const ids of pagesOf(source, options)) {
+  for await (const page of pagesOf(source, options)) {
+    const ids = page.map(({ id }) => id);
     for (const table of [accounts, attempts]) {
       const { rows } = await source.query<{ row: string }>(
         `select ${table.row} as row from inturn.${table.name} as r where r.${table.key[0]} = any ($1::text[])`,
@@ -66,8 +86,10 @@ export async function copyRest(
       );
       await target.query(table.put, [rows.map(({ row }) => row)]);
     }
-    await copyEvents(source, target, { ...options, ids, events });
-    // What was pruned meanwhile had been copied.
+    const ranges = page.map(({ id, lastSeq }) => ({ id, after: options.settled.get(id) ?? 0, upto: lastSeq }));
+    await copyEvents(source, target, { ...options, events, ranges });
+    await compare(source, target, ranges);
+    // What was pruned after it had been copied.
     await target.query(
       `delete from inturn.events as e using inturn.accounts as a
        where a.id = any ($1::text[]) and e.account_id = a.id and e.seq <= a.pruned_seq and e.outcome is distinct from 'dead'`,
@@ -76,53 +98,110 @@ export async function copyRest(
   }
 }
 
-async function* pagesOf(source: Database, { bucket, signal }: CopyOptions): AsyncGenerator<string[]> {
+interface AccountToCopy {
+  readonly id: string;
+  readonly processedSeq: number;
+  readonly lastSeq: number;
+}
+
+async function* pagesOf(source: Database, { bucket, signal }: CopyOptions): AsyncGenerator<AccountToCopy[]> {
   for (let after = ""; ; ) {
     signal.throwIfAborted();
-    const { rows } = await source.query<{ id: string }>(
-      `select a.id from inturn.accounts as a where inturn.bucket_of(a.id) = $1 and a.id > $2 order by a.id limit ${ACCOUNTS_PER_PAGE}`,
+    const { rows } = await source.query<AccountToCopy>(
+      `select a.id, a.processed_seq as "processedSeq", a.last_seq as "lastSeq" from inturn.accounts as a
+       where inturn.bucket_of(a.id) = $1 and a.id > $2 order by a.id limit ${ACCOUNTS_PER_PAGE}`,
       [bucket, after],
     );
     const last = rows.at(-1);
     if (last === undefined) return;
-    yield rows.map(({ id }) => id);
+    yield rows;
     after = last.id;
   }
 }
 
-const EVENT_KEY = ["account_id", "seq"];
+interface EventCopy extends CopyOptions {
+  readonly events: CopiedTable;
+  readonly ranges: readonly Range[];
+}
 
-/** Events, in parts of bounded size. */
-async function copyEvents(
+async function copyEvents(source: Database, target: Database, { ranges, ...copy }: EventCopy): Promise<void> {
+  for (const part of partsOf(ranges, EVENTS_PER_PART)) await copyPart(source, target, part, copy);
+}
+
+/** In halves where it is too large: how large, the rows say. */
+async function copyPart(
   source: Database,
   target: Database,
-  { ids, events, since, signal, onCopied }: CopyOptions & { ids: readonly string[]; events: CopiedTable },
+  part: readonly Range[],
+  copy: Omit<EventCopy, "ranges">,
 ): Promise<void> {
-  const wanted =
-    since === undefined
-      ? "e.outcome is not null and $4::timestamptz is null"
-      : `(e.outcome is null or e.outcome = 'dead' or e.processed_at >= $4::timestamptz - interval '${LATE_COMMIT_SECONDS} seconds')`;
-  for (let after: readonly [string, number] = ["", 0]; ; ) {
-    signal.throwIfAborted();
-    const { rows } = await source.query<{ row: string; accountId: string; seq: number }>(
-      `with looked as materialized (
-         select e.account_id, e.seq, coalesce(e.bytes, 0) + ${ROW_BYTES} as bytes from inturn.events as e
-         where e.account_id = any ($1::text[]) and (e.account_id, e.seq) > ($2::text, $3::bigint) and ${wanted}
-         order by e.account_id, e.seq limit ${EVENTS_PER_PART}
-       ), summed as materialized (
-         select l.account_id, l.seq, sum(l.bytes) over (order by l.account_id, l.seq) - l.bytes as before from looked as l
-       )
-       select ${events.row} as row, r.account_id as "accountId", r.seq
-       from summed as s join inturn.events as r on r.account_id = s.account_id and r.seq = s.seq
-       where s.before < ${BYTES_PER_PART} order by s.account_id, s.seq`,
-      [ids, ...after, since ?? null],
-    );
-    const last = rows.at(-1);
-    if (last === undefined) return;
-    await target.query(events.put, [rows.map(({ row }) => row)]);
-    onCopied(rows.length);
-    after = [last.accountId, last.seq];
+  copy.signal.throwIfAborted();
+  const seqs = countSeqs(part);
+  const { rows } = await source.query<{ bytes: number }>(
+    `select coalesce(sum(coalesce(r.bytes, 0) + ${ROW_BYTES}), 0)::bigint as bytes from ${IN_RANGES}`,
+    valuesOf(part),
+  );
+  if (seqs > 1 && (rows[0]?.bytes ?? 0) > BYTES_PER_PART) {
+    for (const half of partsOf(part, Math.ceil(seqs / 2))) await copyPart(source, target, half, copy);
+    return;
   }
+  const { rows: copied } = await source.query<{ row: string }>(
+    `select ${copy.events.row} as row from ${IN_RANGES}`,
+    valuesOf(part),
+  );
+  await target.query(copy.events.put, [copied.map(({ row }) => row)]);
+  copy.onCopied(copied.length);
+}
+
+/** The events `r` of ranges that are parameters: by one look-up each. */
+const IN_RANGES = `unnest($1::text[], $2::bigint[], $3::bigint[]) as w (id, after, upto)
+  cross join lateral (
+    select * from inturn.events as e where e.account_id = w.id and e.seq > w.after and e.seq <= w.upto offset 0
+  ) as r`;
+
+function valuesOf(ranges: readonly Range[]): unknown[] {
+  return [ranges.map(({ id }) => id), ranges.map(({ after }) => after), ranges.map(({ upto }) => upto)];
+}
+
+function countSeqs(ranges: readonly Range[]): number {
+  return ranges.reduce((sum, { after, upto }) => sum + Math.max(0, upto - after), 0);
+}
+
+/** The same events in parts of so many seqs at most. */
+function* partsOf(ranges: readonly Range[], seqsMax: number): Generator<Range[]> {
+  let part: Range[] = [];
+  let room = seqsMax;
+  for (const { id, after: first, upto } of ranges) {
+    for (let after = first; after < upto; ) {
+      const end = Math.min(upto, after + room);
+      part.push({ id, after, upto: end });
+      room -= end - after;
+      after = end;
+      if (room > 0) continue;
+      yield part;
+      part = [];
+      room = seqsMax;
+    }
+  }
+  if (part.length > 0) yield part;
+}
+
+/** @throws InturnError `move_failed` when these events are not in both: as many, with the same seqs */
+async function compare(source: Database, target: Database, ranges: readonly Range[]): Promise<void> {
+  const [there, here] = await Promise.all(
+    [source, target].map(async (database) => {
+      const { rows } = await database.query<{ events: number; seqs: number }>(
+        `select count(*) as events, coalesce(sum(r.seq), 0)::bigint as seqs from ${IN_RANGES}`,
+        valuesOf(ranges),
+      );
+      return JSON.stringify(rows[0]);
+    }),
+  );
+  if (there === here) return;
+  throw new InturnError(
+    "move_failed",
+    `The copy is not what it was made of: ${there} became ${here}; the bucket stays.`,
+  );
 }
 
 /** A table whose rows are copied as PostgreSQL writes them: every digit and every character stays. */
@@ -148,7 +227,8 @@ async function lookAt(target: Database, name: string, key: readonly string[]): P
     name,
     key,
     row: `row(${columns.map((column) => `r.${column}`).join(", ")})::text`,
-    put: `insert into inturn.${name} select (w.row::inturn.${name}).* from unnest($1::text[]) as w (row)
+    // Read once, and not for each of its columns anew.
+    put: `insert into inturn.${name} select (w.row).* from (select u.row::inturn.${name} as row from unnest($1::text[]) as u (row) offset 0) as w
       on conflict (${key.join(", ")}) do update set ${changes.join(", ")}`,
   };
 }

@@ -96,17 +96,15 @@ export async function endMove(source: Database, bucket: number): Promise<void> {
 export interface BucketSize {
   readonly accounts: number;
   readonly events: number;
-  /** The sum of the seqs: of two copies with the same numbers the same. */
-  readonly seqs: number;
 }
 
 /** Counts the rows of a bucket. */
 export async function sizeOfBucket(database: Database, bucket: number): Promise<BucketSize> {
   const { rows } = await database.query<BucketSize>(
     `select (select count(*) from inturn.accounts as a where inturn.bucket_of(a.id) = $1) as accounts,
-       count(*) as events, coalesce(sum(e.seq), 0)::bigint as seqs
+       count(*) as events
      from inturn.accounts as a join inturn.events as e on e.account_id = a.id where inturn.bucket_of(a.id) = $1`,
     [bucket],
   );
-  return rows[0] ?? { accounts: 0, events: 0, seqs: 0 };
+  return rows[0] ?? { accounts: 0, events: 0 };
 }

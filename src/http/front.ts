@@ -26,6 +26,8 @@ export interface FrontOptions extends ServerOptions {
   readonly cells: ReadonlyMap<string, CellApp>;
   /** The name of an account's cell. Throws while nobody knows. */
   readonly cellOf: (accountId: string) => string;
+  /** Reads anew which that is. */
+  readonly reload: () => Promise<void>;
   readonly readiness: () => Promise<CellReadiness>;
   readonly exposeMetrics: () => Promise<string>;
   readonly pages: Pages;
@@ -38,7 +40,7 @@ export function mountOf(cell: string): string {
 
 /** Creates the front. */
 export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
-  const { limits, cells, cellOf } = options;
+  const { limits, cells } = options;
   const { bodyBytesMax } = limits;
   const [anyCell] = cells.values();
   const app = createServerApp(options, {
@@ -66,11 +68,25 @@ export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
     requireCell(cells, name);
     return c.redirect(`${options.basePath ?? ""}${mountOf(name)}/`);
   });
-  app.all("/v1/accounts/:id", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
-  app.all("/v1/accounts/:id/*", (c) => passOn(c, requireCell(cells, cellOf(c.req.param("id")))));
+  app.all("/v1/accounts/:id", (c) => ofAccount(c, options, c.req.param("id")));
+  app.all("/v1/accounts/:id/*", (c) => ofAccount(c, options, c.req.param("id")));
   // The description is the same in all.
   app.get("/openapi.json", (c) => (anyCell === undefined ? c.notFound() : passOn(c, anyCell)));
   return app;
+}
+
+/** Answered by the account's cell. One that does not know it may have had it until a moment ago. */
+async function ofAccount(
+  c: Context<ApiEnvironment>,
+  { cells, cellOf, reload }: FrontOptions,
+  accountId: string,
+): Promise<Response> {
+  const asked = cellOf(accountId);
+  const answer = await passOn(c, requireCell(cells, asked));
+  if (answer.status !== 404 || c.req.method !== "GET") return answer;
+  await reload();
+  const found = cellOf(accountId);
+  return found === asked ? answer : await passOn(c, requireCell(cells, found));
 }
 
 function passOn(c: Context<ApiEnvironment>, cell: CellApp): Response | Promise<Response> {

@@ -16,6 +16,9 @@ const ANSWER_MS_MAX = 1_000;
 /** Between two looks at the map, which changes when a bucket was moved. */
 const LOOK_MS = 2_000;
 
+/** Who asks for accounts that are nowhere must not have the cells asked all the time. */
+const RELOAD_MS = 100;
+
 /** What the directory stands on. */
 export interface CellDirectoryOptions {
   /** The database of each cell, by its name. */
@@ -33,6 +36,7 @@ export class CellDirectory {
   #map: CellMap | undefined;
   #looking: Promise<void> = Promise.resolve();
   #reloading: Promise<void> | undefined;
+  #reloadedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: CellDirectoryOptions) {
     this.#options = options;
@@ -54,9 +58,13 @@ export class CellDirectory {
     this.#looking = this.#look();
   }
 
-  /** Asks all cells again: somebody was sent to the wrong one. */
+  /** Asks all cells again, unless that was just done: somebody was sent to the wrong one. */
   async reload(): Promise<void> {
-    this.#reloading ??= this.#askAll().then(() => (this.#reloading = undefined));
+    if (performance.now() - this.#reloadedMs < RELOAD_MS) return;
+    this.#reloading ??= this.#askAll().then(() => {
+      this.#reloadedMs = performance.now();
+      this.#reloading = undefined;
+    });
     await this.#reloading;
   }
 

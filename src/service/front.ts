@@ -72,6 +72,7 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
       }),
       cells: new Map(opened.map(({ name, api }) => [name, api.app])),
       cellOf: (accountId) => cellOf(directory.map, accountId),
+      reload: () => directory.reload(),
       limits: { ...settings, batchEventsMax: APPEND_EVENTS_MAX },
       log,
       access,
