@@ -46,48 +46,45 @@ export function createCellsCommand(): Command {
           print(`begin;\n${hubStatements(requireCells()).join(";\n")};\ncommit;`);
         }),
     )
-    .addCommand(
-      new Command("move")
-        .description("move buckets to another cell while both work; carries on with, or undoes, what was interrupted")
-        .addOption(
-          new Option("--bucket <numbers>", "which, separated by commas: 0 to 255")
-            .argParser(parseBuckets)
-            .makeOptionMandatory(),
-        )
-        .requiredOption("--to <cell>", "the cell")
-        .addOption(waitOption())
-        .addOption(dryRunOption())
-        .addOption(jsonOption())
-        .action(async ({ bucket, to, ...flags }: MoveFlags & { bucket: number[]; to: string }) => {
-          await moveAll(flags, async () => bucket.map((number) => ({ bucket: number, to })));
-        }),
-    )
-    .addCommand(
-      new Command("balance")
-        .description("move buckets until every cell has as many")
-        .addOption(waitOption())
-        .addOption(dryRunOption())
-        .addOption(jsonOption())
-        .action(async (flags: MoveFlags) => {
-          await moveAll(flags, (mover, cells) => mover.planBalance(cells.map(({ name }) => name)));
-        }),
-    )
-    .addCommand(
-      new Command("drain")
-        .description("move all buckets away from a cell, to the others")
-        .argument("<cell>", "the cell that is to be empty")
-        .addOption(waitOption())
-        .addOption(dryRunOption())
-        .addOption(jsonOption())
-        .action(async (cell: string, flags: MoveFlags) => {
-          await moveAll(flags, (mover, cells) => {
-            const others = cells.map(({ name }) => name).filter((name) => name !== cell);
-            if (others.length === cells.length || others.length === 0)
-              throw new InturnError("settings_invalid", `INTURN_CELLS has no cell ${cell} beside others.`);
-            return mover.planBalance(others);
-          });
-        }),
-    );
+    .addCommand(createMoveCommand())
+    .addCommand(createBalanceCommand())
+    .addCommand(createDrainCommand());
+}
+
+function createMoveCommand(): Command {
+  return addMoveOptions(
+    new Command("move")
+      .description("move buckets to another cell while both work; carries on with, or undoes, what was interrupted")
+      .addOption(
+        new Option("--bucket <numbers>", "which, separated by commas: 0 to 255")
+          .argParser(parseBuckets)
+          .makeOptionMandatory(),
+      )
+      .requiredOption("--to <cell>", "the cell"),
+  ).action(async ({ bucket, to, ...flags }: MoveFlags & { bucket: number[]; to: string }) => {
+    await moveAll(flags, async () => bucket.map((number) => ({ bucket: number, to })));
+  });
+}
+
+function createBalanceCommand(): Command {
+  const command = new Command("balance").description("move buckets until every cell has as many");
+  return addMoveOptions(command).action(async (flags: MoveFlags) => {
+    await moveAll(flags, (mover, cells) => mover.planBalance(cells.map(({ name }) => name)));
+  });
+}
+
+function createDrainCommand(): Command {
+  const command = new Command("drain")
+    .description("move all buckets away from a cell, to the others")
+    .argument("<cell>", "the cell that is to be empty");
+  return addMoveOptions(command).action(async (cell: string, flags: MoveFlags) => {
+    await moveAll(flags, (mover, cells) => {
+      const others = cells.map(({ name }) => name).filter((name) => name !== cell);
+      if (others.length === cells.length || others.length === 0)
+        throw new InturnError("settings_invalid", `INTURN_CELLS has no cell ${cell} beside others.`);
+      return mover.planBalance(others);
+    });
+  });
 }
 
 interface MoveFlags {
@@ -97,16 +94,17 @@ interface MoveFlags {
   readonly json?: boolean;
 }
 
-function waitOption(): Option {
-  return wholeNumberOption("--wait <seconds>", "how long handlers that run may take to end", {
-    least: 0,
-    most: 86_400,
-    default: 60,
-  });
-}
-
-function dryRunOption(): Option {
-  return new Option("--dry-run", "only say what would be moved");
+function addMoveOptions(command: Command): Command {
+  return command
+    .addOption(
+      wholeNumberOption("--wait <seconds>", "how long handlers that run may take to end", {
+        least: 0,
+        most: 86_400,
+        default: 60,
+      }),
+    )
+    .addOption(new Option("--dry-run", "only say what would be moved"))
+    .addOption(jsonOption());
 }
 
 function parseBuckets(text: string): number[] {
