@@ -98,6 +98,7 @@ CREATE TABLE "inturn"."buckets" (
 	"is_here" boolean GENERATED ALWAYS AS (cell = here) STORED NOT NULL,
 	"epoch" bigint DEFAULT 0 NOT NULL,
 	"moving_to" text,
+	"mover" text,
 	"is_frozen" boolean DEFAULT false NOT NULL,
 	CONSTRAINT "buckets_pk" PRIMARY KEY("bucket"),
 	CONSTRAINT "buckets_bucket_known" CHECK (bucket between 0 and 255),

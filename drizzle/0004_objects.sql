@@ -404,7 +404,7 @@ as $$
 declare
   woken_jobs bigint;
 begin
-  update inturn.buckets as b set cell = b.here, epoch = arrive_bucket.epoch, moving_to = null where b.bucket = arrive_bucket.bucket;
+  update inturn.buckets as b set cell = b.here, epoch = arrive_bucket.epoch, moving_to = null, mover = null where b.bucket = arrive_bucket.bucket;
   with held as materialized (
     select a.id from inturn.accounts as a where inturn.bucket_of(a.id) = arrive_bucket.bucket order by a.id for update
   ), freed as (
@@ -428,17 +428,21 @@ return get_byte(pg_catalog.sha256(pg_catalog.convert_to(account_id, 'UTF8')), 0)
 --> statement-breakpoint
 -- cells/clean_bucket.sql
 
--- Deletes accounts of a bucket that does not lie here, with everything of them, some at a time. Returns how many there were; 0 when none is
--- left.
-create or replace function inturn.clean_bucket(bucket smallint, accounts_max integer) returns bigint
+-- Deletes accounts of a bucket that does not lie here, with everything of them, some at a time: what it has left behind, or, with the token of
+-- who moves it here, what was copied of it. Returns how many there were; 0 when none is left.
+create or replace function inturn.clean_bucket(bucket smallint, mover text, accounts_max integer) returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   ids text[];
 begin
-  if exists (select from inturn.buckets as b where b.bucket = clean_bucket.bucket and b.is_here) then
-    raise exception using errcode = 'IT014', message = format('bucket %s lies here', clean_bucket.bucket);
+  perform from inturn.buckets as b
+  where b.bucket = clean_bucket.bucket and not b.is_here
+    and case when clean_bucket.mover is null then b.moving_to is not null else b.mover = clean_bucket.mover end
+  for update;
+  if not found then
+    raise exception using errcode = 'IT016', message = format('bucket %s is moved by somebody else', clean_bucket.bucket);
   end if;
   ids := array(
     select a.id::text from inturn.accounts as a where inturn.bucket_of(a.id) = clean_bucket.bucket order by a.id limit accounts_max for update
@@ -478,18 +482,14 @@ $$;
 -- cells/freeze_bucket.sql
 
 -- Takes no more events for a bucket that is being moved, and waits for appends that are under way: they hold its lock (see find_elsewhere).
--- Returns a token: whoever touches the bucket afterwards makes it invalid, and so one of two who move it cannot let it go.
-create or replace function inturn.freeze_bucket(bucket smallint) returns text
+create or replace function inturn.freeze_bucket(bucket smallint, mover text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  token text;
 begin
   perform pg_advisory_xact_lock(1131375727, freeze_bucket.bucket);
-  update inturn.buckets as b set is_frozen = true where b.bucket = freeze_bucket.bucket and b.is_here and b.moving_to is not null
-  returning b.xmin::text into token;
-  return token;
+  perform inturn.lock_mover(bucket, mover);
+  update inturn.buckets as b set is_frozen = true where b.bucket = freeze_bucket.bucket;
 end
 $$;
 --> statement-breakpoint
@@ -498,11 +498,12 @@ $$;
 -- Stops the accounts of a bucket that is being moved: no event of them starts, those that are being handled are settled. It is a pause with
 -- a time of its own, 1970, by which thaw_bucket and arrive_bucket know it; those that rest because of a pause of more than one account are
 -- held by it instead. Returns how many accounts are still running.
-create or replace function inturn.hold_bucket(bucket smallint) returns bigint
+create or replace function inturn.hold_bucket(bucket smallint, mover text) returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform inturn.lock_mover(bucket, mover);
   with held as materialized (
     select a.id from inturn.accounts as a
     where inturn.bucket_of(a.id) = hold_bucket.bucket and (a.paused_at is null or a.paused_by is not null) order by a.id for update
@@ -511,6 +512,22 @@ begin
   return (
     select count(*) from inturn.accounts as a where inturn.bucket_of(a.id) = hold_bucket.bucket and a.state = 'running'
   );
+end
+$$;
+--> statement-breakpoint
+-- cells/lock_mover.sql
+
+-- Refuses, with SQLSTATE IT016, who does not move this bucket any more: another mover has put its own token there. Every step of a move that
+-- writes does so first, in both cells, and holds the bucket's row until it is done: one that was stopped for long can spoil nothing.
+create or replace function inturn.lock_mover(bucket smallint, mover text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform from inturn.buckets as b where b.bucket = lock_mover.bucket and b.mover = lock_mover.mover for update;
+  if not found then
+    raise exception using errcode = 'IT016', message = format('bucket %s is moved by somebody else', lock_mover.bucket);
+  end if;
 end
 $$;
 --> statement-breakpoint
@@ -565,15 +582,17 @@ $$;
 -- cells/thaw_bucket.sql
 
 -- Ends a move that has not left yet: lets the accounts go on that hold_bucket has stopped, and wakes those that wait. The bucket takes events
--- again; what an operator had paused stays so. Returns false, and changes nothing, when the bucket has left.
-create or replace function inturn.thaw_bucket(bucket smallint) returns boolean
+-- again; what an operator had paused stays so. Without a mover it ends the move of whoever is at it. Returns false, and changes nothing, when
+-- the bucket has left, or somebody else moves it.
+create or replace function inturn.thaw_bucket(bucket smallint, mover text) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   woken_jobs bigint;
 begin
-  update inturn.buckets as b set moving_to = null, is_frozen = false where b.bucket = thaw_bucket.bucket and b.is_here;
+  update inturn.buckets as b set moving_to = null, mover = null, is_frozen = false
+  where b.bucket = thaw_bucket.bucket and b.is_here and (thaw_bucket.mover is null or b.mover = thaw_bucket.mover);
   if not found then
     return false;
   end if;

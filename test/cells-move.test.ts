@@ -4,7 +4,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Cell } from "../src/config/cell-settings.ts";
-import { beginMove, freezeBucket, holdBucket, thawBucket } from "../src/db/move.ts";
+import { copyRest, copySettled } from "../src/db/copy-bucket.ts";
+import {
+  beginMove,
+  cleanBucket,
+  expectBucket,
+  freezeBucket,
+  holdBucket,
+  leaveBucket,
+  thawBucket,
+} from "../src/db/move.ts";
 import { operate } from "../src/db/operate.ts";
 import { createAppender } from "../src/engine/append.ts";
 import { bucketOf } from "../src/engine/bucket.ts";
@@ -162,15 +171,16 @@ test(
     const { a } = cells;
     const appender = createAppender(a.database, NO_CAPS);
     await appender.append([newEvent({ accountId })]);
-    assert.equal(await beginMove(a.database, bucket, "b"), true);
-    assert.equal(await beginMove(a.database, bucket, "c"), false);
+    const moved = { bucket, mover: "me" };
+    assert.equal(await beginMove(a.database, moved, "b"), true);
+    assert.equal(await beginMove(a.database, { bucket, mover: "you" }, "b"), false);
     // Until it is frozen, events come.
     await appender.append([newEvent({ accountId })]);
-    assert.equal(await holdBucket(a.database, bucket), 0);
+    assert.equal(await holdBucket(a.database, moved), 0);
     const freezing = await a.database.connect();
     await freezing.query("begin");
     await freezing.query("select inturn.append_event($1, '1')", [accountId]);
-    const freezes = freezeBucket(a.database, bucket);
+    const freezes = freezeBucket(a.database, moved);
     assert.equal(await Promise.race([freezes, new Promise((resolve) => setTimeout(resolve, 200, "waits"))]), "waits");
     await freezing.query("commit");
     freezing.release();
@@ -178,7 +188,7 @@ test(
     await assert.rejects(appender.append([newEvent({ accountId })]), { code: "bucket_moving" });
     await assert.rejects(a.query("select inturn.append_event($1, '1')", [accountId]), { code: "IT015" });
     await assert.rejects(operate(a.database, { verb: "resume", accountId, who: "me" }), { code: "bucket_moving" });
-    assert.equal(await thawBucket(a.database, bucket), true);
+    assert.equal(await thawBucket(a.database, bucket, "me"), true);
     const [appended] = await appender.append([newEvent({ accountId })]);
     assert.equal(appended?.seq, 4);
     const [account] = await a.query("select state, paused_at from inturn.accounts where id = $1", [accountId]);
@@ -238,6 +248,53 @@ test(
         to === "b" ? [0, 300] : [300, 0],
       );
     }
+  }),
+);
+
+test(
+  "a mover that was stopped for long can write nothing more, once another one has taken its move over",
+  withCells(async (cells) => {
+    const [accountId = ""] = idsIn("a", 1);
+    const bucket = bucketOf(accountId);
+    const { a, b } = cells;
+    await a.query("select inturn.append_events($1, $2::json[])", [
+      [accountId, accountId],
+      ["1", "2"],
+    ]);
+    const moved = { bucket, mover: "stopped" };
+    const copy = { moved, signal: new AbortController().signal, onCopied: () => undefined };
+    assert.equal(await beginMove(a.database, moved, "b"), true);
+    assert.equal(await expectBucket(b.database, moved), true);
+    const settled = await copySettled(a.database, b.database, copy);
+    assert.equal(await holdBucket(a.database, moved), 0);
+    await freezeBucket(a.database, moved);
+    const gaveUp = { code: "move_failed", message: /Somebody else/ };
+    const tryEverything = async () => {
+      await assert.rejects(copySettled(a.database, b.database, copy), gaveUp);
+      await assert.rejects(copyRest(a.database, b.database, { ...copy, settled }), gaveUp);
+      await assert.rejects(cleanBucket(b.database, bucket, moved.mover), gaveUp);
+      await assert.rejects(cleanBucket(b.database, bucket, null), gaveUp);
+      await assert.rejects(holdBucket(a.database, moved), gaveUp);
+      await assert.rejects(freezeBucket(a.database, moved), gaveUp);
+      assert.equal(await leaveBucket(a.database, moved, "b"), false);
+      assert.equal(await thawBucket(a.database, bucket, moved.mover), false);
+    };
+    // Somebody takes it over, and is at it.
+    const other = { bucket, mover: "other" };
+    assert.equal(await thawBucket(a.database, bucket, null), true);
+    assert.equal(await beginMove(a.database, other, "b"), true);
+    assert.equal(await expectBucket(b.database, other), true);
+    await tryEverything();
+    assert.equal(await thawBucket(a.database, bucket, other.mover), true);
+    // And has moved it.
+    await withMover(cells, async (mover) => void (await mover.move({ bucket, to: "b" })));
+    const before = await everythingOf(b, bucket);
+    await assert.rejects(cleanBucket(b.database, bucket, moved.mover), gaveUp);
+    await assert.rejects(cleanBucket(b.database, bucket, null), gaveUp);
+    await assert.rejects(cleanBucket(a.database, bucket, null), gaveUp);
+    assert.equal(await leaveBucket(a.database, moved, "b"), false);
+    assert.equal(await thawBucket(a.database, bucket, null), false);
+    assert.deepEqual(await everythingOf(b, bucket), before);
   }),
 );
 

@@ -100,7 +100,7 @@ test(
     assertOnly(await examine(db.url, { nowMs: () => Date.now() - 60_000 }), "clock", "warning", /^60\.\d s between/);
 
     await makeCell(db.database, { here: "a", map: spreadBuckets(["a", "b"]) });
-    await beginMove(db.database, 3, "b");
+    await beginMove(db.database, { bucket: 3, mover: "me" }, "b");
     assertOnly(await examine(db.url), "moves", "warning", /nobody does it: 3 to b; their accounts may be held/);
     await db.query("delete from inturn.buckets");
 

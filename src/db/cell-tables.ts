@@ -19,6 +19,8 @@ export const buckets = inturn.table(
     epoch: bigint("epoch", { mode: "number" }).notNull().default(0),
     // Where it is being moved to. It stays set in the cell that it has left until its rows are deleted there.
     movingTo: text("moving_to"),
+    // Who moves it, in the cell that it leaves and in the one to which it goes: a token. Who takes a move over puts another one.
+    mover: text("mover"),
     // Whether nothing may be appended: the last of it is being copied.
     isFrozen: boolean("is_frozen").notNull().default(false),
   },

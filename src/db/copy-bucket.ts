@@ -2,6 +2,8 @@
  * Copies the rows of a bucket from one cell to another.
  */
 import { InturnError } from "../errors/error.ts";
+import { type CopiedTable, lookAt, put } from "./copied-table.ts";
+import type { MovedBucket } from "./move.ts";
 import type { Database } from "./pool.ts";
 
 /** Accounts whose rows are copied together. */
@@ -23,7 +25,7 @@ interface Range {
 
 /** What a copy needs. */
 export interface CopyOptions {
-  readonly bucket: number;
+  readonly moved: MovedBucket;
   readonly signal: AbortSignal;
   /** Hears of how many events more are copied. */
   readonly onCopied: (events: number) => void;
@@ -43,9 +45,11 @@ export async function copySettled(
   const settled = new Map<string, number>();
   const events = await lookAt(target, "events", ["account_id", "seq"]);
   for await (const page of pagesOf(source, options)) {
-    await target.query(
-      `insert into inturn.accounts (id, paused_at) select w.id, 'epoch' from unnest($1::text[]) as w (id) on conflict do nothing`,
-      [page.map(({ id }) => id)],
+    await put(
+      target,
+      options.moved,
+      "insert into inturn.accounts (id, paused_at) select w.id, 'epoch' from unnest($3::text[]) as w (id) cross join mine on conflict do nothing",
+      page.map(({ id }) => id),
     );
     const ranges = page.map(({ id, processedSeq }) => ({ id, after: 0, upto: processedSeq }));
     await copyEvents(source, target, { ...options, events, ranges });
@@ -84,16 +88,23 @@ export async function copyRest(
         `select ${table.row} as row from inturn.${table.name} as r where r.${table.key[0]} = any ($1::text[])`,
         [ids],
       );
-      await target.query(table.put, [rows.map(({ row }) => row)]);
+      await put(
+        target,
+        options.moved,
+        table.put,
+        rows.map(({ row }) => row),
+      );
     }
     const ranges = page.map(({ id, lastSeq }) => ({ id, after: options.settled.get(id) ?? 0, upto: lastSeq }));
     await copyEvents(source, target, { ...options, events, ranges });
     await compare(source, target, ranges);
     // What was pruned after it had been copied.
-    await target.query(
-      `delete from inturn.events as e using inturn.accounts as a
-       where a.id = any ($1::text[]) and e.account_id = a.id and e.seq <= a.pruned_seq and e.outcome is distinct from 'dead'`,
-      [ids],
+    await put(
+      target,
+      options.moved,
+      `delete from inturn.events as e using inturn.accounts as a cross join mine
+       where a.id = any ($3::text[]) and e.account_id = a.id and e.seq <= a.pruned_seq and e.outcome is distinct from 'dead'`,
+      ids,
     );
   }
 }
@@ -104,7 +115,7 @@ interface AccountToCopy {
   readonly lastSeq: number;
 }
 
-async function* pagesOf(source: Database, { bucket, signal }: CopyOptions): AsyncGenerator<AccountToCopy[]> {
+async function* pagesOf(source: Database, { moved: { bucket }, signal }: CopyOptions): AsyncGenerator<AccountToCopy[]> {
   for (let after = ""; ; ) {
     signal.throwIfAborted();
     const { rows } = await source.query<AccountToCopy>(
@@ -149,7 +160,12 @@ async function copyPart(
     `select ${copy.events.row} as row from ${IN_RANGES}`,
     valuesOf(part),
   );
-  await target.query(copy.events.put, [copied.map(({ row }) => row)]);
+  await put(
+    target,
+    copy.moved,
+    copy.events.put,
+    copied.map(({ row }) => row),
+  );
   copy.onCopied(copied.length);
 }
 
@@ -202,33 +218,4 @@ async function compare(source: Database, target: Database, ranges: readonly Rang
     "move_failed",
     `The copy is not what it was made of: ${there} became ${here}; the bucket stays.`,
   );
-}
-
-/** A table whose rows are copied as PostgreSQL writes them: every digit and every character stays. */
-interface CopiedTable {
-  readonly name: string;
-  readonly key: readonly string[];
-  /** A row `r` as text. */
-  readonly row: string;
-  /** Puts rows of this form in, or instead of what is there. */
-  readonly put: string;
-}
-
-/** The columns come in the order that they have in the target: it reads them by that. */
-async function lookAt(target: Database, name: string, key: readonly string[]): Promise<CopiedTable> {
-  const { rows } = await target.query<{ column: string }>(
-    `select quote_ident(a.attname) as column from pg_attribute as a
-     where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum`,
-    [`inturn.${name}`],
-  );
-  const columns = rows.map(({ column }) => column);
-  const changes = columns.filter((column) => !key.includes(column)).map((column) => `${column} = excluded.${column}`);
-  return {
-    name,
-    key,
-    row: `row(${columns.map((column) => `r.${column}`).join(", ")})::text`,
-    // Read once, and not for each of its columns anew.
-    put: `insert into inturn.${name} select (w.row).* from (select u.row::inturn.${name} as row from unnest($1::text[]) as u (row) offset 0) as w
-      on conflict (${key.join(", ")}) do update set ${changes.join(", ")}`,
-  };
 }

@@ -3,6 +3,7 @@
  * copied, and the other cell has it. Each step is kept in the databases: a move that was interrupted is carried on, or undone, by the
  * next call.
  */
+import { randomUUID } from "node:crypto";
 import type { Cell } from "../config/cell-settings.ts";
 import { type KnownBucket, mapOf, mergeMaps, readCells } from "../db/cells.ts";
 import { copyRest, copySettled } from "../db/copy-bucket.ts";
@@ -11,7 +12,9 @@ import {
   beginMove,
   cleanBucket,
   endMove,
+  expectBucket,
   leaveBucket,
+  type MovedBucket,
   sizeOfBucket,
   tellBucket,
   thawBucket,
@@ -107,7 +110,7 @@ export class Mover {
     await arriveBucket(target, bucket, epoch);
     for (const [name, database] of this.#databases) if (name !== to) await tellBucket(database, bucket, to, epoch);
     this.#report({ bucket, step: "cleaning up", events: 0 });
-    await cleanBucket(source, bucket);
+    await cleanBucket(source, bucket, null);
     await endMove(source, bucket);
     const { accounts, events } = await sizeOfBucket(target, bucket);
     return { bucket, from, to, accounts, events, frozenMs };
@@ -154,24 +157,26 @@ export class Mover {
   /** Up to where the source has let the bucket go. Answers for how many ms it was frozen. */
   async #carry(bucket: number, move: Carried): Promise<number> {
     const { source, target, known, to } = move;
-    // What an interrupted call has left; somebody who is at it cannot let the bucket go after this.
-    if (known.movingTo !== null) await thawBucket(source, bucket);
-    if (!(await beginMove(source, bucket, to)))
+    const moved = { bucket, mover: randomUUID() };
+    // What an interrupted call has left; somebody who is at it can write nothing more after this.
+    if (known.movingTo !== null) await thawBucket(source, bucket, null);
+    if (!(await beginMove(source, moved, to)) || !(await expectBucket(target, moved)))
       throw new InturnError("move_failed", `Bucket ${bucket} is being moved by somebody else.`);
-    await cleanBucket(target, bucket);
     try {
-      return await this.#carryOver(bucket, move);
+      await cleanBucket(target, bucket, moved.mover);
+      return await this.#carryOver(moved, move);
     } catch (error) {
       // The answer to its leave may have been lost: what it left for must then not be touched.
-      const stays = await thawBucket(source, bucket).catch(() => false);
-      if (stays) await cleanBucket(target, bucket).catch(() => undefined);
+      const stays = await thawBucket(source, bucket, moved.mover).catch(() => false);
+      if (stays) await cleanBucket(target, bucket, moved.mover).catch(() => undefined);
       throw error instanceof InturnError || this.#options.signal.aborted
         ? error
         : new InturnError("move_failed", `Bucket ${bucket} stays in ${move.from}: ${textOf(error)}`, { cause: error });
     }
   }
 
-  async #carryOver(bucket: number, { source, target, to }: Carried): Promise<number> {
+  async #carryOver(moved: MovedBucket, { source, target, to }: Carried): Promise<number> {
+    const { bucket } = moved;
     const { signal } = this.#options;
     let events = 0;
     const count = (step: MoveProgress["step"]) => (more: number) => {
@@ -179,14 +184,14 @@ export class Mover {
       this.#report({ bucket, step, events });
     };
     this.#report({ bucket, step: "copying", events });
-    const settled = await copySettled(source, target, { bucket, signal, onCopied: count("copying") });
-    const { token, startedMs } = await stopBucket(source, bucket, {
+    const settled = await copySettled(source, target, { moved, signal, onCopied: count("copying") });
+    const startedMs = await stopBucket(source, moved, {
       ...this.#options,
       onWait: () => this.#report({ bucket, step: "waiting for handlers", events: 0 }),
     });
     this.#report({ bucket, step: "copying the rest", events });
-    await copyRest(source, target, { bucket, settled, signal, onCopied: count("copying the rest") });
-    if (!(await leaveBucket(source, bucket, to, token)))
+    await copyRest(source, target, { moved, settled, signal, onCopied: count("copying the rest") });
+    if (!(await leaveBucket(source, moved, to)))
       throw new InturnError("move_failed", `Somebody else moves bucket ${bucket}, too; this move has given up.`);
     return performance.now() - startedMs;
   }

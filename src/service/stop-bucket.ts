@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { freezeBucket, holdBucket, unfreezeBucket } from "../db/move.ts";
+import { freezeBucket, holdBucket, type MovedBucket, unfreezeBucket } from "../db/move.ts";
 import type { Database } from "../db/pool.ts";
 import { isLocked } from "../errors/database.ts";
 import { InturnError } from "../errors/error.ts";
@@ -22,48 +22,41 @@ interface StopOptions {
   readonly onWait: () => void;
 }
 
-/** A bucket that stands still. */
-interface Stopped {
-  /** What lets it go (see `freezeBucket`). */
-  readonly token: string;
-  /** When it took its last event. */
-  readonly startedMs: number;
-}
-
 /**
  * Stops a bucket that is being moved: first its handlers, and when these have ended its appends, so that senders are refused for a
  * moment only.
  *
- * @throws InturnError `move_failed` when handlers run for too long; database errors as they come
+ * @returns when it took its last event, by the clock of this process
+ * @throws InturnError `move_failed` when handlers run for too long, or somebody else moves it; database errors as they come
  */
-export async function stopBucket(source: Database, bucket: number, options: StopOptions): Promise<Stopped> {
+export async function stopBucket(source: Database, moved: MovedBucket, options: StopOptions): Promise<number> {
   const deadlineMs = performance.now() + options.waitMs;
   for (;;) {
     options.onWait();
-    await untilHeld(source, bucket, deadlineMs, options.signal);
+    await untilHeld(source, moved, deadlineMs, options.signal);
     const startedMs = performance.now();
     try {
-      const token = await freezeBucket(source, bucket);
+      await freezeBucket(source, moved);
       // Accounts that came meanwhile are held, too.
-      await untilHeld(source, bucket, Math.min(deadlineMs, startedMs + FROZEN_WAIT_MS_MAX), options.signal);
-      return { token, startedMs };
+      await untilHeld(source, moved, Math.min(deadlineMs, startedMs + FROZEN_WAIT_MS_MAX), options.signal);
+      return startedMs;
     } catch (error) {
       const mayComeLater = isLocked(error) || (error instanceof InturnError && error.code === "move_failed");
       if (!mayComeLater || performance.now() > deadlineMs) throw error;
-      await unfreezeBucket(source, bucket);
+      await unfreezeBucket(source, moved);
     }
   }
 }
 
-async function untilHeld(source: Database, bucket: number, deadlineMs: number, signal: AbortSignal): Promise<void> {
+async function untilHeld(source: Database, moved: MovedBucket, deadlineMs: number, signal: AbortSignal): Promise<void> {
   for (;;) {
     signal.throwIfAborted();
-    const running = await holdBucket(source, bucket);
+    const running = await holdBucket(source, moved);
     if (running === 0) return;
     if (performance.now() > deadlineMs) {
       throw new InturnError(
         "move_failed",
-        `${running} accounts of bucket ${bucket} are still running; it stays where it is. Try again later, or wait longer.`,
+        `${running} accounts of bucket ${moved.bucket} are still running; it stays where it is. Try again later, or wait longer.`,
       );
     }
     await sleep(LOOK_MS);

@@ -8,7 +8,7 @@ as $$
 declare
   woken_jobs bigint;
 begin
-  update inturn.buckets as b set cell = b.here, epoch = arrive_bucket.epoch, moving_to = null where b.bucket = arrive_bucket.bucket;
+  update inturn.buckets as b set cell = b.here, epoch = arrive_bucket.epoch, moving_to = null, mover = null where b.bucket = arrive_bucket.bucket;
   with held as materialized (
     select a.id from inturn.accounts as a where inturn.bucket_of(a.id) = arrive_bucket.bucket order by a.id for update
   ), freed as (

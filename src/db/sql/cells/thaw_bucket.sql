@@ -1,13 +1,15 @@
 -- Ends a move that has not left yet: lets the accounts go on that hold_bucket has stopped, and wakes those that wait. The bucket takes events
--- again; what an operator had paused stays so. Returns false, and changes nothing, when the bucket has left.
-create or replace function inturn.thaw_bucket(bucket smallint) returns boolean
+-- again; what an operator had paused stays so. Without a mover it ends the move of whoever is at it. Returns false, and changes nothing, when
+-- the bucket has left, or somebody else moves it.
+create or replace function inturn.thaw_bucket(bucket smallint, mover text) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   woken_jobs bigint;
 begin
-  update inturn.buckets as b set moving_to = null, is_frozen = false where b.bucket = thaw_bucket.bucket and b.is_here;
+  update inturn.buckets as b set moving_to = null, mover = null, is_frozen = false
+  where b.bucket = thaw_bucket.bucket and b.is_here and (thaw_bucket.mover is null or b.mover = thaw_bucket.mover);
   if not found then
     return false;
   end if;
