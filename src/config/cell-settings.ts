@@ -52,7 +52,7 @@ export const CELL_SETTINGS = {
     variable: "INTURN_CELL",
     schema: z.string().regex(CELL_NAME, "must be the name of a cell").optional(),
     description:
-      "which of these databases a command is for; `serve`, `cells`, `keys` and `sources` take all without it",
+      "which of these databases a command is for; `serve`, `start`, `cells`, `verify`, `keys` and `sources` take all without it",
   },
 } as const;
 

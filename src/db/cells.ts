@@ -8,8 +8,6 @@ export interface KnownBucket {
   readonly epoch: number;
   /** Where it is being moved to; in the cell that it has left, until its rows are deleted. */
   readonly movingTo: string | null;
-  /** Whether nothing may be appended, for the last of it is being copied. */
-  readonly isFrozen: boolean;
 }
 
 /** What a database knows of cells. */
@@ -23,7 +21,7 @@ export interface KnownCells {
 /** What this database knows of cells; undefined when it is none. */
 export async function readCells(database: Database): Promise<KnownCells | undefined> {
   const { rows } = await database.query<KnownBucket & { here: string }>(
-    `select cell, here, epoch, moving_to as "movingTo", is_frozen as "isFrozen" from inturn.buckets order by bucket`,
+    `select cell, here, epoch, moving_to as "movingTo" from inturn.buckets order by bucket`,
   );
   const [first] = rows;
   return first && { here: first.here, buckets: rows.map(({ here: _here, ...bucket }) => bucket) };

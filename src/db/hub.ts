@@ -1,19 +1,5 @@
 import pg from "pg";
-
-/** What people read in SQL. */
-const VIEWS = [
-  "account_results",
-  "event_results",
-  "dead_letters",
-  "failed_attempts",
-  "operator_log",
-  "operation_status",
-  "pause_status",
-  "target_status",
-  "run_summary",
-  "throughput",
-  "order_violations",
-];
+import { RESULT_VIEWS } from "./privileges.ts";
 
 const SCHEMA = "inturn_hub";
 
@@ -37,10 +23,10 @@ export function hubStatements(cells: readonly { readonly name: string; readonly 
       `create server ${server} foreign data wrapper postgres_fdw options (${options({ host, port, dbname: database, fetch_size: 1_000 })})`,
       `create user mapping for current_user server ${server} options (${options({ user, password })})`,
       `create schema ${server}`,
-      `import foreign schema inturn limit to (${VIEWS.join(", ")}) from server ${server} into ${server}`,
+      `import foreign schema inturn limit to (${RESULT_VIEWS.join(", ")}) from server ${server} into ${server}`,
     ];
   });
-  const views = VIEWS.map((view) => {
+  const views = RESULT_VIEWS.map((view) => {
     const parts = cells.map(
       ({ name }) => `select ${pg.escapeLiteral(name)}::text as cell, r.* from ${schemaOf(name)}.${view} as r`,
     );

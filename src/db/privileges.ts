@@ -29,6 +29,21 @@ function functions(names: string, schema = "inturn"): Privilege[] {
   return names.split(" ").map((name) => ({ kind: "function", name: `${schema}.${name}`, may: "execute" }));
 }
 
+/** What people read in SQL. */
+export const RESULT_VIEWS = [
+  "account_results",
+  "dead_letters",
+  "event_results",
+  "failed_attempts",
+  "operation_status",
+  "operator_log",
+  "order_violations",
+  "pause_status",
+  "run_summary",
+  "target_status",
+  "throughput",
+] as const;
+
 /** Everything but the keys and the secrets of sources. */
 const READ: readonly Privilege[] = [
   INTURN,
@@ -38,8 +53,7 @@ const READ: readonly Privilege[] = [
     "accounts events attempts workers operations targets target_attempts pauses pause_list buckets migrations",
   ),
   ...onTables("select", "bulk_operations bulk_operation_items"),
-  ...onTables("select", "account_results dead_letters event_results failed_attempts operation_status operator_log"),
-  ...onTables("select", "order_violations pause_status run_summary target_status throughput"),
+  ...onTables("select", RESULT_VIEWS.join(" ")),
   ...onTables("select", "jobs", "graphile_worker"),
   ...functions("event_state shown_state waits is_covered is_of_type has_due find_events first_since matching_accounts"),
 ];

@@ -126,7 +126,7 @@ export const ERRORS = {
     status: 500,
     says: "The cells of the settings and what their databases say do not agree; the message says where.",
   },
-  cells_not_empty: { status: null, says: "A database has accounts already; cells begin without any." },
+  cells_not_empty: { status: null, says: "Two databases have accounts already: only one cell may begin with some." },
   database_not_empty: { status: null, says: "The demo wants a database without other events." },
   database_too_new: { status: null, says: "The database was migrated by a newer version: upgrade this one." },
   pooler_in_between: {

@@ -4,7 +4,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import { InturnError } from "../errors/error.ts";
-import { writeCursor } from "./query.ts";
+import { limitSchema, readCursor, writeCursor } from "./query.ts";
 import type { ApiContext, ApiEnvironment, Route } from "./route.ts";
 
 /** The whole API of one cell. */
@@ -70,12 +70,9 @@ async function answerInOne<Page>(
   const refused = answers.find(({ ok }) => !ok);
   if (refused !== undefined) return refused;
   const pages = await Promise.all(answers.map(async (answer) => (await answer.json()) as Page));
-  const limit = Number(c.req.query("limit") ?? DEFAULT_LIMIT);
+  const limit = limitSchema.parse(c.req.query("limit"));
   return c.json(merge(pages, { limit, sort: c.req.query("sort") ?? "id" }) as object);
 }
-
-/** As `limitSchema` has it. */
-const DEFAULT_LIMIT = 100;
 
 function mergeAccounts(pages: readonly AccountPage[], { limit, sort }: Query): AccountPage {
   const order = sort === "pending" ? byPending : byId;
@@ -90,7 +87,7 @@ function mergeAccounts(pages: readonly AccountPage[], { limit, sort }: Query): A
 /** What is behind the position up to which a cell has looked is not known of it yet. */
 function mergeEvents(pages: readonly EventPage[], { limit }: Query): EventPage {
   const horizon = pages
-    .flatMap(({ next }) => (next === null ? [] : [readPosition(next)]))
+    .flatMap(({ next }) => (next === null ? [] : [readCursor(next, positionSchema, "search")]))
     .toSorted(bySeq)
     .at(0);
   const merged = pages.flatMap(({ events }) => events).toSorted(bySeq);
@@ -106,11 +103,6 @@ function mergeEvents(pages: readonly EventPage[], { limit }: Query): EventPage {
 }
 
 const positionSchema = z.object({ accountId: z.string(), seq: z.int() });
-
-/** Of a cursor that a cell has made. */
-function readPosition(cursor: string): Event {
-  return positionSchema.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
-}
 
 /** By bytes, as the database sorts them. */
 function byId(one: { accountId: string }, other: { accountId: string }): number {

@@ -64,13 +64,8 @@ export interface AppOptions extends ServerOptions {
 /** Creates the API. */
 export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   const { database, pages } = options;
-  const { bodyBytesMax } = options.limits;
   const routes: Route[] = [
-    ...createEventRoutes({ ...options, budget: new BodyBudget({ bodyBytesMax }), rates: new RateLimits() }),
-    ...createWebhookRoutes({
-      ...options,
-      budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
-    }),
+    ...createIngestRoutes(options),
     ...createAccountRoutes(database),
     ...createAccountEventRoutes(options),
     createFindEventsRoute(database),
@@ -83,6 +78,18 @@ export function createApp(options: AppOptions): Hono<ApiEnvironment> {
   ];
   routes.push(createDescription(routes));
   return createServerApp(options, { routes, docs: createDocs(), ...(pages !== undefined && { pages }) });
+}
+
+/** What takes events: from who has a key, and from who signs. */
+export function createIngestRoutes(options: ServerOptions & Pick<AppOptions, "appender" | "limits">): Route[] {
+  const { bodyBytesMax } = options.limits;
+  return [
+    ...createEventRoutes({ ...options, budget: new BodyBudget({ bodyBytesMax }), rates: new RateLimits() }),
+    ...createWebhookRoutes({
+      ...options,
+      budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
+    }),
+  ];
 }
 
 /** The pages that describe the API. */

@@ -106,6 +106,7 @@ const CODES = [
   "account_not_found",
   "query_invalid",
   "wrong_cell",
+  "bucket_moving",
   "batch_over_cells",
   "refused_in_part",
   "stored_in_part",

@@ -4,18 +4,14 @@
  */
 import type { Context, Hono } from "hono";
 import type { Appender } from "../engine/append.ts";
-import { BodyBudget, UNKNOWN_BODIES_BYTES_MAX } from "../engine/body-budget.ts";
 import { InturnError } from "../errors/error.ts";
 import { type CellApp, createAcrossRoutes } from "./across.ts";
-import { createDocs, createServerApp, type ServerOptions } from "./app.ts";
+import { createDocs, createIngestRoutes, createServerApp, type ServerOptions } from "./app.ts";
 import type { IngestLimits } from "./event-schema.ts";
-import { createEventRoutes } from "./events.ts";
 import { type CellReadiness, createFrontReadinessRoute, createLivenessRoute } from "./health.ts";
 import { createMetricsRoute } from "./metrics.ts";
 import type { Pages } from "./pages.ts";
-import { RateLimits } from "./rate-limits.ts";
 import type { ApiEnvironment } from "./route.ts";
-import { createWebhookRoutes } from "./webhooks.ts";
 
 /** What the front stands on. */
 export interface FrontOptions extends ServerOptions {
@@ -40,16 +36,11 @@ export function mountOf(cell: string): string {
 
 /** Creates the front. */
 export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
-  const { limits, cells } = options;
-  const { bodyBytesMax } = limits;
+  const { cells } = options;
   const [anyCell] = cells.values();
   const app = createServerApp(options, {
     routes: [
-      ...createEventRoutes({ ...options, budget: new BodyBudget({ bodyBytesMax }), rates: new RateLimits() }),
-      ...createWebhookRoutes({
-        ...options,
-        budget: new BodyBudget({ bodyBytesMax, bytesMax: UNKNOWN_BODIES_BYTES_MAX }),
-      }),
+      ...createIngestRoutes(options),
       ...createAcrossRoutes(cells),
       createLivenessRoute(),
       createFrontReadinessRoute(options.readiness),

@@ -84,6 +84,7 @@ export function createOperationRoutes(database: Database, log: Log): Route[] {
     },
     codes: [
       ...OPERATING_CODES,
+      "bucket_moving",
       "account_not_found",
       "account_running",
       "account_locked",

@@ -73,6 +73,7 @@ export function createWebhookRoutes(options: WebhookOptions): Route[] {
         "media_type_unsupported",
         "event_invalid",
         "wrong_cell",
+        "bucket_moving",
         "event_id_reused",
         "account_full",
         "backlog_full",

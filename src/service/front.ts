@@ -15,11 +15,10 @@ import { type CellReadiness, requireReady } from "../http/health.ts";
 import { toInturnError } from "../http/problem.ts";
 import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
-import { CONNECTIONS_MAX } from "./api.ts";
+import { listenAs } from "./api.ts";
 import { createCellAppender } from "./cell-appender.ts";
 import { CellDirectory } from "./cell-directory.ts";
 import { type ApiPools, type ComposedApi, composeApi, openApiPools } from "./compose-api.ts";
-import { listen } from "./listen.ts";
 import type { Listening } from "./listening.ts";
 import { openToWhom, sayIfOpen } from "./open-access.ts";
 import type { PortShare } from "./port-share.ts";
@@ -82,21 +81,12 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
       exposeMetrics: () => metrics.expose(undefined),
       onRefused: (code) => metrics.refused(code),
       pages: {
-        ...createCellsPages(() => readCells(opened, directory)),
+        ...createCellsPages(() => readShownCells(opened, directory)),
         formSecret: share?.formSecret,
         menu: { entries: [["/", "Cells"], ...cells.map(({ name }) => [`${mountOf(name)}/`, name] as const)] },
       },
     });
-    const { host, port, keepAliveMs } = settings;
-    const server = await listen({
-      fetch: front.fetch,
-      host,
-      port,
-      sharesPort: share !== undefined,
-      connectionsMax: CONNECTIONS_MAX,
-      keepAliveMs,
-      log,
-    });
+    const server = await listenAs(settings, { fetch: front.fetch, isShared: share !== undefined, log });
     log.info({ url: server.url, cells: cells.map(({ name }) => name) }, "listening");
     void sayIfOpen(access, openTo, log);
     return { url: server.url, close: () => close(server) };
@@ -172,7 +162,7 @@ async function readReadiness(cells: readonly OpenCell[]): Promise<CellReadiness>
   return Object.fromEntries(await Promise.all(states)) as CellReadiness;
 }
 
-async function readCells(cells: readonly OpenCell[], directory: CellDirectory): Promise<ShownCell[]> {
+async function readShownCells(cells: readonly OpenCell[], directory: CellDirectory): Promise<ShownCell[]> {
   return await Promise.all(
     cells.map(async ({ name, api }) => {
       const latest = api.latestPulse().catch(() => undefined);
