@@ -93,8 +93,9 @@ export function openDatabase(options: {
     types: createTypes(),
   });
   if (pooler !== undefined) speakThroughPooler(database, { ...RELIED_ON, ...settings, ...asText(limits) });
-  // Without these two listeners a connection that breaks ends the process.
-  database.on("error", options.onError);
+  // Without these two listeners a connection that breaks ends the process. The pool repeats what its connection has said, and hangs all
+  // that the connection holds on it, the key that cancels its queries included: nothing for a log.
+  database.on("error", () => undefined);
   database.on("connect", (client) => client.on("error", options.onError));
   return database;
 }
