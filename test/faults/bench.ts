@@ -4,15 +4,18 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { makeCell } from "../../src/db/cells.ts";
+import { openDatabase } from "../../src/db/pool.ts";
+import { MAP, NAMES } from "../support/cells.ts";
 import { startProcess, type TestProcess } from "../support/process.ts";
 import { until } from "../support/until.ts";
 import { Clients } from "./client.ts";
 import { monotonicMs } from "./clock.ts";
-import { collectStore, type Store } from "./collect.ts";
+import { collectStores, type Store } from "./collect.ts";
 import type { Absence, Death, HandlerCall, History, Recovery, Takeover } from "./history.ts";
 import { Proxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
-import { CUTTABLE_HOST, type FaultServer } from "./server.ts";
+import { CUTTABLE_HOST, FaultServer } from "./server.ts";
 import { readWitness } from "./witness-log.ts";
 
 /** A process under test. */
@@ -20,7 +23,10 @@ export interface Part {
   readonly kind: "serve" | "work";
   readonly process: TestProcess;
   readonly pid: number;
+  /** On its way to the database; to that of the first cell, where there are several. */
   readonly proxy: Proxy;
+  /** On its way to each cell, in their order. */
+  readonly proxies: readonly Proxy[];
   /** Where it listens, once it does. */
   url: string | undefined;
   isReady: boolean;
@@ -95,6 +101,13 @@ export interface BenchOptions {
   readonly unsettledMax: number;
 }
 
+/** A way to the databases of a run, with a proxy of its own for each. */
+export interface Route {
+  readonly proxies: readonly Proxy[];
+  /** The settings that lead there. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 /** One run's surroundings. */
 export class Bench {
   readonly random: Random;
@@ -103,6 +116,9 @@ export class Bench {
   readonly isFull: boolean;
   readonly parts: Part[] = [];
   #server: FaultServer;
+  /** Of the cells besides the first one. */
+  readonly #otherServers: FaultServer[] = [];
+  readonly #proxies: Proxy[] = [];
   readonly #unsettledMax: number;
   readonly #main: string | undefined;
   readonly #folder: string;
@@ -139,16 +155,53 @@ export class Bench {
     for (const part of this.parts) part.proxy.leadTo(server.port);
   }
 
+  /** The servers of all cells, in their order; of a run without cells, its only one. */
+  get stores(): readonly FaultServer[] {
+    return [this.#server, ...this.#otherServers];
+  }
+
+  /** The program under test, when it is not this one. */
+  get main(): string | undefined {
+    return this.#main;
+  }
+
   /** Where the witness writes. */
   get witnessFolder(): string {
     return join(this.#folder, this.database);
   }
 
-  /** Makes the database and the witness's folder. */
-  async open(options: { empty?: boolean } = {}): Promise<void> {
+  /** Makes the database, or that of each cell, and the witness's folder. */
+  async open(options: { empty?: boolean; hasCells?: boolean } = {}): Promise<void> {
     await mkdir(this.witnessFolder, { recursive: true });
     this.#isEmpty = options.empty === true;
-    await this.server.createDatabase(this.database, options);
+    if (options.hasCells === true) {
+      const others = NAMES.slice(1).map(async () => this.#otherServers.push(await FaultServer.create()));
+      await Promise.all(others);
+    }
+    await Promise.all(this.stores.map((store) => store.createDatabase(this.database, options)));
+    if (options.hasCells === true) await Promise.all(NAMES.map((here, i) => this.#makeCell(here, this.stores[i])));
+  }
+
+  async #makeCell(here: string, store: FaultServer = this.#server): Promise<void> {
+    const url = store.url(this.database);
+    const database = openDatabase({ url, name: "faults", connectionsMax: 1, onError: () => undefined });
+    await makeCell(database, { here, map: MAP });
+    await database.end();
+  }
+
+  /** A way to the databases that can be cut. */
+  async route(kind?: "serve" | "work"): Promise<Route> {
+    const proxies = await Promise.all(this.stores.map(({ port }) => Proxy.start(port, this.random.fork())));
+    this.#proxies.push(...proxies);
+    const ports = proxies.map(({ port }) => ({ port, kind }));
+    const urls = this.stores.map((store, i) => store.url(this.database, ports[i]));
+    return {
+      proxies,
+      environment:
+        urls.length === 1
+          ? { DATABASE_URL: urls[0] ?? "" }
+          : { INTURN_CELLS: urls.map((url, i) => `${NAMES[i]}=${url}`).join(",") },
+    };
   }
 
   /** Starts servers and workers and waits until they are ready. */
@@ -162,8 +215,11 @@ export class Bench {
 
   /** Starts a worker or a server behind a proxy of its own. */
   async startPart(kind: "serve" | "work", options: PartOptions = {}): Promise<Part> {
-    const proxy = await Proxy.start(this.server.port, this.random.fork());
-    const address = options.cuttable === true ? { host: CUTTABLE_HOST } : { port: proxy.port };
+    // What the database is given later has no roles yet.
+    const login = this.#isEmpty ? undefined : kind;
+    const { proxies, environment } = await this.route(login);
+    const [proxy] = proxies as [Proxy];
+    const cuttable = { DATABASE_URL: this.server.url(this.database, { host: CUTTABLE_HOST, kind: login }) };
     const main = options.main ?? this.#main;
     const started = startProcess(
       kind === "serve" ? ["serve", "--port", "0"] : ["work"],
@@ -171,8 +227,7 @@ export class Bench {
         ...(options.isOld === true
           ? OLD_ENVIRONMENT
           : { ...ENVIRONMENT, INTURN_UNSETTLED_MAX: String(this.#unsettledMax) }),
-        // What a database is given later has no roles yet.
-        DATABASE_URL: this.server.url(this.database, { ...address, kind: this.#isEmpty ? undefined : kind }),
+        ...(options.cuttable === true ? cuttable : environment),
         FAULTS_WITNESS: this.witnessFolder,
         NODE_OPTIONS: options.nodeOptions ?? "",
         ...options.environment,
@@ -184,6 +239,7 @@ export class Bench {
       process: started,
       pid: started.child.pid ?? 0,
       proxy,
+      proxies,
       url: undefined,
       isReady: false,
       deathMs: undefined,
@@ -283,6 +339,12 @@ export class Bench {
     return await this.server.query<Row>(text, values, this.database);
   }
 
+  /** Runs a statement in every cell, as superuser; the rows of all. */
+  async everywhere<Row extends Record<string, unknown>>(text: string, values: unknown[] = []): Promise<Row[]> {
+    const asked = this.stores.map((store) => store.query<Row>(text, values, this.database));
+    return (await Promise.all(asked)).flat();
+  }
+
   /** What the handlers did so far. */
   async calls(): Promise<HandlerCall[]> {
     return await readWitness(this.witnessFolder);
@@ -300,11 +362,9 @@ export class Bench {
   /** Takes every fault away. */
   async heal(): Promise<void> {
     for (const heal of this.#healings.splice(0).toReversed()) await heal();
-    for (const part of this.parts) {
-      part.process.child.kill("SIGCONT");
-      part.proxy.heal();
-    }
-    await this.server.start();
+    for (const part of this.parts) part.process.child.kill("SIGCONT");
+    for (const proxy of this.#proxies) proxy.heal();
+    await Promise.all(this.stores.map((store) => store.start()));
   }
 
   /** From now on nobody who ends is replaced. */
@@ -318,14 +378,15 @@ export class Bench {
     await this.beginEnd();
     for (const part of this.parts) part.process.child.kill("SIGKILL");
     await Promise.all(this.parts.map((part) => part.process.ended));
-    await Promise.all(this.parts.map((part) => part.proxy.close()));
+    await Promise.all(this.#proxies.map((proxy) => proxy.close()));
     await this.server.dropDatabase(this.database);
+    await Promise.all(this.#otherServers.map((server) => server.remove()));
     for (const close of this.#closings) await close();
   }
 
   /** Everything that the checker judges. */
   async collect(sent: History["sent"]): Promise<History> {
-    const store: Store = await collectStore(this.server, this.database, this.demands.counts === true);
+    const store: Store = await collectStores(this.stores, this.database, this.demands.counts === true);
     const deaths = this.parts.flatMap(({ pid, deathMs }): Death[] =>
       deathMs === undefined ? [] : [{ pid, atMs: deathMs }],
     );

@@ -5,9 +5,23 @@ import type { FaultServer } from "./server.ts";
 /** What the views say. */
 export type Store = Pick<History, "events" | "accounts" | "violations" | "counters">;
 
-/** Reads the views of a run's database; times are mapped to CLOCK_MONOTONIC. */
-export async function collectStore(server: FaultServer, database: string, counts: boolean): Promise<Store> {
+/** Reads the views of a run's databases; times are mapped to CLOCK_MONOTONIC. */
+export async function collectStores(
+  servers: readonly FaultServer[],
+  database: string,
+  counts: boolean,
+): Promise<Store> {
   const offsetMs = measureClockOffset();
+  const stores = await Promise.all(servers.map((server) => collectStore(server, database, offsetMs)));
+  return {
+    events: stores.flatMap(({ events }) => events),
+    accounts: stores.flatMap(({ accounts }) => accounts),
+    violations: stores.flatMap(({ violations }) => violations),
+    counters: counts ? await readCounters(servers, database) : undefined,
+  };
+}
+
+async function collectStore(server: FaultServer, database: string, offsetMs: number): Promise<Omit<Store, "counters">> {
   const events = await server.query<{
     account: string;
     seq: number;
@@ -39,17 +53,21 @@ export async function collectStore(server: FaultServer, database: string, counts
     })),
     accounts,
     violations,
-    counters: counts ? await readCounters(server, database) : undefined,
   };
 }
 
-async function readCounters(server: FaultServer, database: string): Promise<Record<string, number>> {
-  const rows = await server.query<{ account: string; n: number }>(
-    "select account, n::float8 from public.counters",
-    [],
-    database,
-  );
-  return Object.fromEntries(rows.map(({ account, n }) => [account, n]));
+/** Of an account that was moved, what it counted in each cell. */
+async function readCounters(servers: readonly FaultServer[], database: string): Promise<Record<string, number>> {
+  const counters: Record<string, number> = {};
+  for (const server of servers) {
+    const rows = await server.query<{ account: string; n: number }>(
+      "select account, n::float8 from public.counters",
+      [],
+      database,
+    );
+    for (const { account, n } of rows) counters[account] = (counters[account] ?? 0) + n;
+  }
+  return counters;
 }
 
 /** What is to be added to the wall clock, which is the database's on this machine, in ms. */

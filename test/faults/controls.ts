@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Scenario } from "./scenario.ts";
 import { slowAppends } from "./scenarios/appends.ts";
+import { killedCell, staleMap } from "./scenarios/cells.ts";
 import { immediateStop } from "./scenarios/database.ts";
 import { misusedClients } from "./scenarios/handlers.ts";
 import { createPowerCut } from "./scenarios/power.ts";
@@ -124,6 +125,12 @@ const CONTROLS: readonly Control[] = [
     },
   },
   {
+    name: "a move does not wait for the handlers of its bucket",
+    scenario: killedCell,
+    mutation: { file: "src/service/stop-bucket.ts", find: "if (running === 0) return;", replace: "return;" },
+  },
+  { name: "an append does not ask whether its account lies here", scenario: withoutLook(staleMap) },
+  {
     name: "synchronous_commit = off, server killed",
     scenario: {
       ...immediateStop,
@@ -209,6 +216,19 @@ function withoutConstraint(scenario: Scenario, constraint: string): Scenario {
     ...scenario,
     async run(bench) {
       await bench.query(`alter table inturn.accounts drop constraint ${constraint}`);
+      await scenario.run(bench);
+    },
+  };
+}
+
+function withoutLook(scenario: Scenario): Scenario {
+  return {
+    ...scenario,
+    async run(bench) {
+      await bench.everywhere(
+        `create or replace function inturn.find_elsewhere(account_ids text[]) returns table (account_id text, cell text, index integer)
+         language sql as 'select null::text, null::text, null::integer where false'`,
+      );
       await scenario.run(bench);
     },
   };

@@ -20,10 +20,11 @@ export type ProxyMode =
   /** New connections are refused. */
   | { readonly kind: "refuse" };
 
-/** The next statement with this name is forwarded, or not, and its answer never arrives. */
+/** The next statement with this name, or each one, is forwarded, or not, and its answer never arrives. */
 interface Trap {
   readonly statement: string;
   readonly forwards: boolean;
+  readonly stays: boolean;
   readonly sprung: () => void;
 }
 
@@ -99,8 +100,13 @@ export class Proxy {
    */
   swallowNext(statement: string, forwards: boolean): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#traps.push({ statement, forwards, sprung: resolve });
+    this.#traps.push({ statement, forwards, stays: false, sprung: resolve });
     return promise;
+  }
+
+  /** No statement of this name comes through any more: its connection is reset. */
+  swallowAll(statement: string): void {
+    this.#traps.push({ statement, forwards: false, stays: true, sprung: () => undefined });
   }
 
   /** Passes everything again. */
@@ -180,7 +186,7 @@ export class Proxy {
     link.tail = text.slice(-TAIL_LENGTH);
     const trap = this.#traps.find(({ statement }) => text.includes(statement));
     if (trap === undefined) return true;
-    this.#traps.splice(this.#traps.indexOf(trap), 1);
+    if (!trap.stays) this.#traps.splice(this.#traps.indexOf(trap), 1);
     trap.sprung();
     if (trap.forwards) link.doomed = true;
     else sever(link);

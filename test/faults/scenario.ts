@@ -12,6 +12,8 @@ export interface Scenario {
   readonly promise: string;
   /** Whether it starts from a database that is not migrated. */
   readonly startsEmpty?: boolean;
+  /** Whether it has three cells, each with a PostgreSQL of its own. */
+  readonly hasCells?: boolean;
   /** Why it cannot be run here; undefined when it can. */
   readonly whyNot?: () => Promise<string | undefined>;
   /** A PostgreSQL of its own instead of its place's. */

@@ -214,15 +214,14 @@ export class FaultServer {
 
   /** Starts it and waits until it answers: after a crash it recovers first. Does nothing when it runs. */
   async start(): Promise<void> {
-    if (this.#postmaster === undefined) await this.#spawn();
-    await until(
-      "PostgreSQL answers",
-      async () =>
-        await this.query("select 1").then(
-          () => true,
-          () => false,
-        ),
-    );
+    await until("PostgreSQL answers", async () => {
+      // Processes that a kill has left behind keep another one from starting, for a moment.
+      if (this.#postmaster === undefined) await this.#spawn();
+      return await this.query("select 1").then(
+        () => true,
+        () => false,
+      );
+    });
   }
 
   /** Stops it and waits for its end. */

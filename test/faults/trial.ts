@@ -41,7 +41,7 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
   let verdict: Verdict | undefined;
   let left: string | undefined;
   try {
-    await bench.open({ empty: scenario.startsEmpty === true });
+    await bench.open({ empty: scenario.startsEmpty === true, hasCells: scenario.hasCells === true });
     await scenario.run(bench).catch(note("scenario"));
     await bench.heal();
     sent = await bench.clients.finish(ANSWERED_MS_MAX);
@@ -75,12 +75,12 @@ export async function tryOnce(scenario: Scenario, seed: number, options: BenchOp
 async function untilDrained(bench: Bench): Promise<string | undefined> {
   const deadlineMs = performance.now() + (bench.demands.drainMsMax ?? DRAINED_MS_MAX);
   while (performance.now() < deadlineMs) {
-    const [row] = await bench.query<{ left: number }>(
+    const rows = await bench.everywhere<{ left: number }>(
       `select count(*)::float8 as left from inturn.account_results
        where (account_id <> all ($1) and (pending > 0 or state <> 'idle')) or (account_id = any ($1) and state <> 'blocked')`,
       [bench.demands.blocked ?? []],
     );
-    if (row?.left === 0) return undefined;
+    if (rows.every(({ left }) => left === 0)) return undefined;
     await sleep(50);
   }
   return `log of what is left: ${JSON.stringify(await diagnose(bench))}`;
@@ -96,7 +96,7 @@ async function diagnose(bench: Bench): Promise<Record<string, unknown>> {
     connections:
       "select application_name, state, wait_event, count(*), left(max(query), 60) as query from pg_stat_activity where datname = current_database() and usename <> 'postgres' group by 1, 2, 3",
   };
-  const answers = Object.entries(questions).map(async ([what, text]) => [what, await bench.query(text)] as const);
+  const answers = Object.entries(questions).map(async ([what, text]) => [what, await bench.everywhere(text)] as const);
   return Object.fromEntries(await Promise.all(answers));
 }
 
@@ -109,12 +109,12 @@ async function checkHealth(bench: Bench): Promise<string[]> {
     const megabytes = part.deathMs === undefined ? await readRssMegabytes(part.pid) : 0;
     if (megabytes > RSS_MB_MAX) problems.push(`memory: a ${part.kind} process has ${Math.round(megabytes)} MB`);
   }
-  const [row] = await bench.query<{ connections: number }>(
+  const counts = await bench.everywhere<{ connections: number }>(
     "select count(*)::float8 as connections from pg_stat_activity where datname = current_database() and usename <> 'postgres'",
   );
   const connectionsMax = CONNECTIONS_PER_PART_MAX * bench.left.length;
-  if ((row?.connections ?? 0) > connectionsMax)
-    problems.push(`connections: there are ${row?.connections}, ${connectionsMax} at most were expected`);
+  for (const { connections } of counts.filter((count) => count.connections > connectionsMax))
+    problems.push(`connections: there are ${connections}, ${connectionsMax} at most were expected`);
   return problems;
 }
 

@@ -1,5 +1,6 @@
 import type { Scenario } from "../scenario.ts";
 import { slowAppends } from "./appends.ts";
+import { awayCell, killedCell, staleMap } from "./cells.ts";
 import {
   absentAtBoot,
   frozenBackend,
@@ -35,6 +36,7 @@ import { deadPool, deafListener, emptiedQueue, herd, wakeUps } from "./wake-ups.
 /** Every fault, in the order of the list. */
 export const SCENARIOS: readonly Scenario[] = [
   absentAtBoot,
+  awayCell,
   awayTarget,
   badHandlers,
   blockedLoop,
@@ -50,6 +52,7 @@ export const SCENARIOS: readonly Scenario[] = [
   herd,
   immediateStop,
   killAtPoints,
+  killedCell,
   killedOperation,
   killTransactions,
   killWorkers,
@@ -69,6 +72,7 @@ export const SCENARIOS: readonly Scenario[] = [
   rollingRestart,
   slowAppends,
   slowLinks,
+  staleMap,
   stopAndContinue,
   stopInARush,
   stopTransactions,
