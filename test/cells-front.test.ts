@@ -163,7 +163,7 @@ test(
       assert.equal(wrong.status, 421);
       const problem = (await wrong.json()) as Record<string, unknown>;
       assert.deepEqual([problem["code"], problem["cell"]], ["wrong_cell", "b"]);
-      for (const path of ["/v1/pauses", "/cells/nobody", "/cells/nobody/v1/accounts", "/nothing"]) {
+      for (const path of ["/v1/pauses/1", "/cells/nobody", "/cells/nobody/v1/accounts", "/nothing"]) {
         const { status, body } = await get(url + path);
         assert.deepEqual([status, body["code"]], [404, "cell_needed"], path);
       }
@@ -389,6 +389,43 @@ test(
       for (const path of ["/metrics", "/cells/c/v1/accounts"])
         await until(`${path} is refused`, async () => (await ask(url + path)).status === 401);
     });
+  }),
+);
+
+test(
+  "pauses and targets are made in every cell that answers, and listed with their cells; a command about an account finds its cell",
+  withCells(async (cells) => {
+    const environment = { INTURN_CELLS: cellsSetting(cells) };
+    const run = async (...args: string[]) => await runProcess([...args, "--json"], environment);
+    const toldOf = (entries: unknown) => (entries as { cell: string }[]).map(({ cell }) => cell);
+    const begun = await run("pause", "--all", "--why", "the shop is away");
+    assert.deepEqual([toldOf(JSON.parse(begun.stdout)), begun.code], [["a", "b", "c"], 0], begun.stderr);
+    const opened = await run("target", "open", "shop");
+    assert.deepEqual(toldOf(JSON.parse(opened.stdout)), ["a", "b", "c"], opened.stderr);
+    const [accountId = ""] = idsIn("b", 1);
+    await cells.b.query("select inturn.append_event($1, '1')", [accountId]);
+    const retried = await run("pause", accountId);
+    assert.equal(retried.code, 0, retried.stderr);
+    const [account] = await cells.b.query("select paused_at is not null as paused from inturn.accounts");
+    assert.deepEqual(account, { paused: true });
+    await withFront(cellsSetting(cells), async (url) => {
+      for (const list of ["pauses", "targets"])
+        assert.deepEqual(toldOf((await get(`${url}/v1/${list}`)).body[list]), ["a", "b", "c"]);
+      assert.deepEqual((await get(`${url}/v1/operations`)).body["operations"], []);
+      const posted = await fetch(`${url}/v1/pauses`, { method: "POST", body: '{"all":true}' });
+      assert.equal(((await posted.json()) as { code: string }).code, "cell_needed");
+    });
+    // A cell that is away keeps nobody from the others, and is told of.
+    const away = { ...cells, b: { url: "postgres://127.0.0.1:1/none" } };
+    const resumed = await runProcess(["resume", "--all", "--json"], { INTURN_CELLS: cellsSetting(away) });
+    assert.deepEqual([toldOf(JSON.parse(resumed.stdout)), resumed.code], [["a", "c"], 1]);
+    assert.match(resumed.stderr, /Cell b: .*\[database_unavailable\]/s);
+    const found = await runProcess(["retry", accountId], { INTURN_CELLS: cellsSetting(away) });
+    assert.match(found.stderr, /database_unavailable/);
+    const listed = await runProcess(["pause", "--list"], environment);
+    assert.match(listed.stdout, /Nothing is paused in cell a.*\nPaused in cell b:\n/);
+    const missing = await run("resume", "--type", "none");
+    assert.match(missing.stderr, /Cell a: .*\[pause_not_found\]/s);
   }),
 );
 

@@ -6,14 +6,14 @@ import { until } from "./support/until.ts";
 
 test(
   "a connection that breaks while nobody uses it is told once, and without what it holds",
-  withDatabase(async ({ url, query }) => {
+  withDatabase(async (db) => {
     const told: string[] = [];
     // As a log does it.
-    const onError = (error: Error) => told.push(JSON.stringify({ ...error, message: error.message }));
-    const database = openDatabase({ url, name: "idle", connectionsMax: 1, onError });
+    const onError = (error: Error) => told.push(JSON.stringify([error.message, error]));
+    const database = openDatabase({ url: db.url, name: "idle", connectionsMax: 1, onError });
     try {
       const { rows } = await database.query<{ pid: number }>("select pg_backend_pid() as pid");
-      await query("select pg_terminate_backend($1)", [rows[0]?.pid]);
+      await db.query("select pg_terminate_backend($1)", [rows[0]?.pid]);
       await until("the pool has let it go", () => database.totalCount === 0);
       const [first = "", ...others] = told;
       assert.match(first, /terminating connection/);

@@ -3,7 +3,7 @@ import { readSettings } from "../config/settings.ts";
 import { eraseAccount } from "../db/operate.ts";
 import { findAccount } from "../db/results.ts";
 import { InturnError } from "../errors/error.ts";
-import { withConnection } from "../service/connection.ts";
+import { withConnectionOf } from "../service/connection.ts";
 import { jsonOption } from "./options.ts";
 import { formatNumber, print, say } from "./output.ts";
 
@@ -18,15 +18,19 @@ export function createEraseCommand(): Command {
     .addOption(jsonOption())
     .action(async (accountId: string, { yes = false, json = false }: { yes?: boolean; json?: boolean }) => {
       const options = { settings: readSettings(process.env), name: "inturn erase", say };
-      const events = await withConnection({ ...options, statementMsMax: STATEMENT_MS_MAX }, async (database) => {
-        if (yes) return await eraseAccount(database, accountId);
-        const account = await findAccount(database, accountId);
-        if (account !== undefined) return account.events;
-        throw new InturnError(
-          "account_not_found",
-          `There is no account ${JSON.stringify(accountId)}: it never had an event.`,
-        );
-      });
+      const events = await withConnectionOf(
+        accountId,
+        { ...options, statementMsMax: STATEMENT_MS_MAX },
+        async (database) => {
+          if (yes) return await eraseAccount(database, accountId);
+          const account = await findAccount(database, accountId);
+          if (account !== undefined) return account.events;
+          throw new InturnError(
+            "account_not_found",
+            `There is no account ${JSON.stringify(accountId)}: it never had an event.`,
+          );
+        },
+      );
       if (json) return print(JSON.stringify({ accountId, events, erased: yes }));
       print(
         yes

@@ -4,7 +4,7 @@ import type { Verb } from "../domain/account.ts";
 import { BULK_VERBS } from "../domain/operation.ts";
 import { carryOutVerb } from "../engine/operate.ts";
 import { InturnError } from "../errors/error.ts";
-import { withConnection } from "../service/connection.ts";
+import { withConnectionOf } from "../service/connection.ts";
 import { addBulkOptions, filterOf, runBulk } from "./bulk.ts";
 import { currentUser, jsonOption, parseFromOne, parseTime } from "./options.ts";
 import { print, say } from "./output.ts";
@@ -85,7 +85,7 @@ async function run(command: {
   const { who = currentUser(), why, force, json } = flags;
   const operation = { verb, accountId, seq, who, why, force };
   const connection = { settings: readSettings(process.env), name: "inturn operator", say };
-  const operated = await withConnection(connection, (database) => carryOutVerb(database, operation));
+  const operated = await withConnectionOf(accountId, connection, (database) => carryOutVerb(database, operation));
   if (json === true) print(JSON.stringify({ accountId, verb, ...operated }));
   else print(`${verb}: account ${accountId} is ${operated.state}; event ${operated.seq}`);
 }

@@ -1,14 +1,12 @@
 /**
  * `pause` and `resume` of everything, of a type, of an id prefix.
  */
-import { readSettings } from "../config/settings.ts";
 import { endPause, listPauses, type PauseStatus } from "../db/pauses.ts";
-import type { Database } from "../db/pool.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { type Covered, nameOf } from "../domain/pause.ts";
 import { beginPause } from "../engine/pause.ts";
-import { withConnection } from "../service/connection.ts";
 import type { BulkFlags } from "./bulk.ts";
+import { printEachCell } from "./each-cell.ts";
 import { currentUser } from "./options.ts";
 import { formatNumber, oneLine, print, printTable, say } from "./output.ts";
 
@@ -31,33 +29,46 @@ export function coveredOf(flags: BulkFlags): Covered | undefined {
   return named.length === 1 ? named[0] : undefined;
 }
 
-/** Begins a pause; says which workers have not answered. */
-export async function runPause(covered: Covered, flags: PauseFlags): Promise<void> {
-  const { who = currentUser(), why, until, json } = flags;
-  const begun = await connect((database) => beginPause(database, { ...covered, until, who, why }));
-  if (json === true) return print(JSON.stringify({ ...covered, ...begun }));
-  const inHand = begun.inHand === 0 ? "" : `; still in hand: ${formatNumber(begun.inHand)} events`;
-  print(`pause: ${nameOf(covered)} is paused${inHand}`);
-  for (const { workerId, host, pid } of begun.unconfirmed) {
-    say(`worker ${workerId.slice(0, 8)} (${host}, pid ${pid}) has not answered: it may still start events`);
-  }
+/** Begins a pause, in every cell; says which workers have not answered. */
+export async function runPause(covered: Covered, { who = currentUser(), why, until, json }: PauseFlags): Promise<void> {
+  await printEachCell({
+    name: "inturn operator",
+    json,
+    work: async (database) => ({ ...covered, ...(await beginPause(database, { ...covered, until, who, why })) }),
+    tell: (begun, where) => {
+      const inHand = begun.inHand === 0 ? "" : `; still in hand: ${formatNumber(begun.inHand)} events`;
+      print(`pause: ${nameOf(covered)} is paused${where}${inHand}`);
+      for (const { workerId, host, pid } of begun.unconfirmed) {
+        say(`worker ${workerId.slice(0, 8)} (${host}, pid ${pid}) has not answered: it may still start events`);
+      }
+    },
+  });
 }
 
-/** Ends a pause. */
-export async function runResume(covered: Covered, flags: PauseFlags): Promise<void> {
-  const { who = currentUser(), why, rate, json } = flags;
-  const ended = await connect((database) => endPause(database, { ...covered, rate, who, why }));
-  if (json === true) return print(JSON.stringify({ ...covered, ...ended }));
+/** Ends a pause, in every cell. */
+export async function runResume(covered: Covered, { who = currentUser(), why, rate, json }: PauseFlags): Promise<void> {
   const pace = rate === undefined ? "goes on" : `goes on with ${formatNumber(rate)} events a second`;
-  print(`resume: ${nameOf(covered)} ${pace}; accounts that rested: ${formatNumber(ended.accounts)}`);
+  await printEachCell({
+    name: "inturn operator",
+    json,
+    work: async (database) => ({ ...covered, ...(await endPause(database, { ...covered, rate, who, why })) }),
+    tell: ({ accounts }, where) =>
+      print(`resume: ${nameOf(covered)} ${pace}${where}; accounts that rested: ${formatNumber(accounts)}`),
+  });
 }
 
-/** Lists the pauses. */
+/** Lists the pauses, of every cell. */
 export async function runListPauses(json: boolean): Promise<void> {
-  const pauses = await connect(listPauses);
-  if (json) return print(JSON.stringify(pauses));
-  if (pauses.length === 0) return print("Nothing is paused but, perhaps, accounts one by one.");
-  printPauses(pauses);
+  await printEachCell({
+    name: "inturn operator",
+    json,
+    work: listPauses,
+    tell: (pauses, where) => {
+      if (pauses.length === 0) return print(`Nothing is paused${where} but, perhaps, accounts one by one.`);
+      if (where !== "") print(`Paused${where}:`);
+      printPauses(pauses);
+    },
+  });
 }
 
 /** The pauses as a table. */
@@ -76,8 +87,4 @@ export function printPauses(pauses: readonly PauseStatus[]): void {
       oneLine(pause.why ?? ""),
     ]),
   );
-}
-
-async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
-  return await withConnection({ settings: readSettings(process.env), name: "inturn operator", say }, work);
 }

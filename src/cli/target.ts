@@ -1,12 +1,10 @@
 import { Command } from "commander";
-import { readSettings } from "../config/settings.ts";
-import type { Database } from "../db/pool.ts";
 import { listTargetStatus, operateTarget, type TargetStatus } from "../db/target-status.ts";
 import { formatDuration } from "../domain/duration.ts";
 import type { TargetVerb } from "../domain/target.ts";
-import { withConnection } from "../service/connection.ts";
+import { printEachCell } from "./each-cell.ts";
 import { currentUser, jsonOption, parseTime } from "./options.ts";
-import { formatNumber, oneLine, print, printTable, say } from "./output.ts";
+import { formatNumber, oneLine, print, printTable } from "./output.ts";
 
 /** More are not listed. */
 const TARGETS_MAX = 1_000;
@@ -30,11 +28,17 @@ export function createTargetCommand(): Command {
       new Command("list")
         .description("list the targets that are away, and those that accounts still wait for")
         .addOption(jsonOption())
-        .action(async (flags: TargetFlags) => {
-          const targets = await connect((database) => listTargetStatus(database, TARGETS_MAX));
-          if (flags.json === true) return print(JSON.stringify(targets));
-          if (targets.length === 0) return print("No target is away.");
-          printTargets(targets);
+        .action(async ({ json }: TargetFlags) => {
+          await printEachCell({
+            name: "inturn target",
+            json,
+            work: (database) => listTargetStatus(database, TARGETS_MAX),
+            tell: (targets, where) => {
+              if (targets.length === 0) return print(`No target is away${where}.`);
+              if (where !== "") print(`Away${where}:`);
+              printTargets(targets);
+            },
+          });
         }),
     )
     .addCommand(open)
@@ -72,14 +76,16 @@ function createVerbCommand(verb: TargetVerb, description: string): Command {
     .addOption(jsonOption())
     .action(async (target: string, flags: TargetFlags) => {
       const { who = currentUser(), why, until, json } = flags;
-      const operated = await connect((database) => operateTarget(database, { verb, target, who, why, until }));
-      if (json === true) return print(JSON.stringify({ target, verb, ...operated }));
-      print(
-        `${verb}: target ${target} is ${operated.state}; accounts that wait for it: ${formatNumber(operated.accounts)}`,
-      );
+      await printEachCell({
+        name: "inturn target",
+        json,
+        work: async (database) => ({
+          target,
+          verb,
+          ...(await operateTarget(database, { verb, target, who, why, until })),
+        }),
+        tell: ({ state, accounts }, where) =>
+          print(`${verb}: target ${target} is ${state}${where}; accounts that wait for it: ${formatNumber(accounts)}`),
+      });
     });
-}
-
-async function connect<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
-  return await withConnection({ settings: readSettings(process.env), name: "inturn target", say }, work);
 }

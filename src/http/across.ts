@@ -33,12 +33,31 @@ interface EventPage {
   readonly next: string | null;
 }
 
-/** Accounts, and finding events. */
+/** Each cell has its own, and not many. What begins and ends them is for one cell. */
+export const OF_EACH_CELL = ["pauses", "targets", "operations"] as const;
+
+type ListOf = Readonly<Record<string, readonly object[]>>;
+
+/** Accounts, and finding events; what is each cell's own is told with the `cell`. */
 export function createAcrossRoutes(cells: ReadonlyMap<string, CellApp>): Route[] {
+  const names = [...cells.keys()];
   return [
     routeOf("/v1/accounts", "listAccounts", (c) => answerInOne<AccountPage>(c, cells, mergeAccounts)),
     routeOf("/v1/events", "findEvents", (c) => answerInOne<EventPage>(c, cells, mergeEvents)),
+    ...OF_EACH_CELL.map((name) => {
+      const path = `/v1/${name}`;
+      return routeOf(path, `list_${name}`, (c) =>
+        answerInOne<ListOf>(c, cells, (pages) => ({
+          [name]: pages.flatMap((page, i) => tellCell(page[name], names[i])),
+        })),
+      );
+    }),
   ];
+}
+
+/** The same id is something else in another cell. */
+function tellCell(entries: ListOf[string] = [], cell = ""): object[] {
+  return entries.map((entry) => ({ cell, ...entry }));
 }
 
 /** What it takes and answers stands in the description of a cell's API. */

@@ -5,7 +5,7 @@
 import type { Context, Hono } from "hono";
 import type { Appender } from "../engine/append.ts";
 import { InturnError } from "../errors/error.ts";
-import { type CellApp, createAcrossRoutes } from "./across.ts";
+import { type CellApp, createAcrossRoutes, OF_EACH_CELL } from "./across.ts";
 import { createDocs, createIngestRoutes, createServerApp, type ServerOptions } from "./app.ts";
 import type { IngestLimits } from "./event-schema.ts";
 import { type CellReadiness, createFrontReadinessRoute, createLivenessRoute } from "./health.ts";
@@ -38,6 +38,10 @@ export function mountOf(cell: string): string {
 export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
   const { cells } = options;
   const [anyCell] = cells.values();
+  const missing = new InturnError(
+    "cell_needed",
+    `There is nothing at this path for all cells. Of one cell it may be asked under ${[...cells.keys()].map(mountOf).join(", ")}.`,
+  );
   const app = createServerApp(options, {
     routes: [
       ...createIngestRoutes(options),
@@ -48,10 +52,7 @@ export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
     ],
     docs: createDocs(),
     pages: options.pages,
-    missing: new InturnError(
-      "cell_needed",
-      `There is nothing at this path for all cells. Of one cell it may be asked under ${[...cells.keys()].map(mountOf).join(", ")}.`,
-    ),
+    missing,
   });
   app.all("/cells/:cell/*", (c) => passOn(c, requireCell(cells, c.req.param("cell"))));
   app.all("/cells/:cell", (c) => {
@@ -59,6 +60,11 @@ export function createFront(options: FrontOptions): Hono<ApiEnvironment> {
     requireCell(cells, name);
     return c.redirect(`${options.basePath ?? ""}${mountOf(name)}/`);
   });
+  for (const name of OF_EACH_CELL) {
+    app.post(`/v1/${name}`, () => {
+      throw missing;
+    });
+  }
   app.all("/v1/accounts/:id", (c) => ofAccount(c, options, c.req.param("id")));
   app.all("/v1/accounts/:id/*", (c) => ofAccount(c, options, c.req.param("id")));
   // The description is the same in all.
