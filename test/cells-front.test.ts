@@ -15,7 +15,7 @@ import { bucketOf, cellOf } from "../src/engine/bucket.ts";
 import { createLog } from "../src/log/log.ts";
 import { startFront } from "../src/service/front.ts";
 import type { Listening } from "../src/service/listening.ts";
-import { cellsSetting, idsIn, MAP, NAMES, withCells } from "./support/cells.ts";
+import { type CellName, cellsSetting, idsIn, MAP, NAMES, withCells } from "./support/cells.ts";
 import { withDatabase } from "./support/database.ts";
 import { killLeftovers, runProcess, startProcess } from "./support/process.ts";
 import { until } from "./support/until.ts";
@@ -131,6 +131,42 @@ test(
     },
     { made: false },
   ),
+);
+
+test(
+  "one worker process works for all cells, and while one is away for the others; one that does not fit ends it",
+  withCells(async (cells) => {
+    const settled = async (name: CellName) => {
+      const [row] = await cells[name].query("select count(*)::int as n from inturn.events where outcome is not null");
+      return row?.["n"];
+    };
+    const append = async (name: CellName) => {
+      const ids = idsIn(name, 20).flatMap((id) => [id, id]);
+      await cells[name].query("select inturn.append_events($1, $2::json[])", [ids, ids.map(() => "1")]);
+    };
+    const work = (all: Record<string, { readonly url: string }>) =>
+      startProcess(["work", "--handler", "sleep", "--handler-ms", "1"], {
+        INTURN_CELLS: cellsSetting(all),
+        INTURN_CELL: "",
+        INTURN_METRICS_PORT: "0",
+      });
+    for (const name of NAMES) await append(name);
+    const away = work({ a: { url: "postgres://127.0.0.1:1/none" }, b: cells.b, c: cells.c });
+    const { url: metricsUrl = "" } = await away.ready;
+    for (const name of ["b", "c"] as const) await until(`${name} is done`, async () => (await settled(name)) === 40);
+    assert.equal((await fetch(`${metricsUrl}/livez`)).status, 200);
+    assert.equal(await away.stop(), 0, away.output.stderr);
+    assert.equal(await settled("a"), 0);
+    const worker = work(cells);
+    await worker.ready;
+    await until("a is done", async () => (await settled("a")) === 40);
+    assert.equal(await worker.stop(), 0, worker.output.stderr);
+    for (const name of NAMES) assert.deepEqual(await cells[name].query("select from inturn.workers"), []);
+    await cells.c.query("drop schema inturn cascade");
+    const unfit = work(cells);
+    assert.equal(await unfit.ended, 1);
+    assert.match(unfit.output.stderr, /\[database_not_migrated\]/);
+  }),
 );
 
 test(
@@ -445,8 +481,8 @@ test(
     assert.match(listed.stdout, /cells_differ/);
     const init = await runProcess(["cells", "init"], { INTURN_CELLS: cellsSetting({ ...cells, d: cells.a }) });
     assert.match(init.stderr, /two cells have one database.*\[settings_invalid\]/s);
-    const work = await runProcess(["work"], { INTURN_CELLS: cellsSetting(cells), INTURN_HANDLER: "sleep" });
-    assert.match(work.stderr, /INTURN_CELL.*\[settings_invalid\]/s);
+    const status = await runProcess(["status"], { INTURN_CELLS: cellsSetting(cells) });
+    assert.match(status.stderr, /INTURN_CELL.*\[settings_invalid\]/s);
     const both = await runProcess(["serve"], { INTURN_CELLS: cellsSetting(cells), DATABASE_URL: cells.a.url });
     assert.match(both.stderr, /Of DATABASE_URL and INTURN_CELLS set one.*\[settings_invalid\]/s);
   }),

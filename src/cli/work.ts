@@ -1,9 +1,11 @@
 import { Command } from "commander";
+import { cellsOf } from "../config/cell-settings.ts";
 import { readSettings } from "../config/settings.ts";
 import { createLog } from "../log/log.ts";
 import { useDatabase } from "../service/database.ts";
 import type { ReadyMessage } from "../service/part.ts";
 import { type RunningWorker, startWorker } from "../service/work.ts";
+import { startWorkerOfCells } from "../service/work-cells.ts";
 import { flushSpans } from "../trace/tracer.ts";
 import { wholeNumberOption } from "./options.ts";
 import { say } from "./output.ts";
@@ -38,7 +40,7 @@ export function createWorkCommand(): Command {
     )
     .action(async ({ push: pushUrl, ...flags }: WorkFlags) => {
       const settings = readSettings(process.env, { ...flags, pushUrl });
-      let worker: RunningWorker | undefined;
+      let worker: Omit<RunningWorker, "exposeMetrics"> | undefined;
       const stop = listenForStop(async () => {
         await worker?.forceStop();
         await worker?.stop();
@@ -48,14 +50,22 @@ export function createWorkCommand(): Command {
         if (!stop.aborted) process.exitCode = EXIT_UNASKED;
       });
       const log = createLog({ level: settings.logLevel, name: "work" });
-      const database = await unlessStopped(stop, useDatabase({ settings, migrate: false, say, whenAway: stop }));
+      const cells = cellsOf(settings);
+      const database =
+        cells === undefined
+          ? await unlessStopped(stop, useDatabase({ settings, migrate: false, say, whenAway: stop }))
+          : undefined;
       try {
-        if (database === undefined) return;
-        const options = { settings, databaseUrl: database.url, poolerUrl: database.poolerUrl, log, signal: stop };
-        worker = await unlessStopped(stop, startWorker(options));
-        process.send?.({ ready: true, url: worker?.metricsUrl } satisfies ReadyMessage);
-        const failed = await Promise.race([untilAborted(stop), worker?.failed]);
-        await worker?.stop();
+        const parts = { settings, log, signal: stop };
+        if (cells !== undefined) worker = await unlessStopped(stop, startWorkerOfCells({ ...parts, cells }));
+        else if (database !== undefined) {
+          const { url: databaseUrl, poolerUrl } = database;
+          worker = await unlessStopped(stop, startWorker({ ...parts, databaseUrl, poolerUrl }));
+        }
+        if (worker === undefined) return;
+        process.send?.({ ready: true, url: worker.metricsUrl } satisfies ReadyMessage);
+        const failed = await Promise.race([untilAborted(stop), worker.failed]);
+        await worker.stop();
         if (failed !== undefined) throw failed;
       } finally {
         await database?.release();

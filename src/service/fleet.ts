@@ -5,6 +5,7 @@ import { cellsOf } from "../config/cell-settings.ts";
 import { type Settings, toEnvironment } from "../config/settings.ts";
 import { InturnError } from "../errors/error.ts";
 import { KILL_MS, Part, type ReadyMessage } from "./part.ts";
+import { metricsPortOf } from "./work-options.ts";
 
 /** A running fleet. */
 export interface Fleet {
@@ -45,7 +46,10 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     .flatMap((cell) => Array.from({ length: workers }, () => cell))
     .map(
       (cell, i) =>
-        new Part({ command: "work", environment: { ...environment, ...cell, ...metricsPortOf(settings, i) } }),
+        new Part({
+          command: "work",
+          environment: { ...environment, ...cell, INTURN_METRICS_PORT: metricsPortOf(settings, i)?.toString() },
+        }),
     );
   const parts = [new Part({ command: "serve", environment }), ...workerParts];
   const stop = async () => {
@@ -69,9 +73,4 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await stop();
     throw error;
   }
-}
-
-/** Each worker listens on a port of its own. */
-function metricsPortOf({ metricsPort }: Settings, index: number): NodeJS.ProcessEnv {
-  return metricsPort === undefined || metricsPort === 0 ? {} : { INTURN_METRICS_PORT: String(metricsPort + index) };
 }

@@ -16,3 +16,8 @@ export interface WorkOptions {
   /** Whether a process that is stuck is killed, and whether its own metrics are counted: it is ours. True unless told. */
   readonly ownsProcess?: boolean;
 }
+
+/** The port for metrics of one of several workers on a machine: they have ports in a row. 0 stands for any, undefined for none. */
+export function metricsPortOf({ metricsPort }: Settings, index: number): number | undefined {
+  return metricsPort === undefined || metricsPort === 0 ? metricsPort : metricsPort + index;
+}

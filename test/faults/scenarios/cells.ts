@@ -82,7 +82,8 @@ export const awayCell: Scenario = {
   promise: "while a cell is away the accounts of the others are accepted and handled as ever",
   hasCells: true,
   async run(bench) {
-    await startCells(bench);
+    // Each worker process works for all cells.
+    await bench.start({ servers: 2, workers: 2 });
     const awayMs = bench.isFull ? 30_000 : 6_000;
     const away = bench.random.pick(NAMES);
     const store = storeOf(bench, away);
