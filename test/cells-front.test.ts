@@ -429,6 +429,53 @@ test(
 );
 
 test(
+  "a new cell gets the keys and sources that there are; where they differ it is said, and repaired by those of one cell",
+  withCells(
+    async (cells) => {
+      const run = async (of: Record<string, { readonly url: string }>, ...args: string[]) => {
+        const done = await runProcess([...args, "--json"], { INTURN_CELLS: cellsSetting(of) });
+        return { ...done, said: JSON.parse(done.stdout || "null") as unknown };
+      };
+      const keysOf = async (name: CellName) =>
+        await cells[name].query("select to_jsonb(k) - 'created_at' as k from inturn.api_keys as k order by id");
+      const sourcesOf = async (name: CellName) =>
+        await cells[name].query("select name, secrets from inturn.sources order by name");
+      const { a, b } = cells;
+      await run({ a, b }, "cells", "init");
+      await run({ a, b }, "keys", "create", "--name", "me", "--scope", "read", "--account-prefix", 'é"');
+      const revoked = (await run({ a, b }, "keys", "create", "--name", "you")).said as { id: string };
+      await run({ a, b }, "keys", "revoke", revoked.id);
+      const source = await run({ a, b }, "sources", "create", "shop", "--account", "/customer");
+      assert.equal(source.code, 0, source.stderr);
+      // In neither cell at the same time, and still the same.
+      assert.equal((await run({ a, b }, "cells", "list")).code, 0);
+      assert.deepEqual((await run(cells, "cells", "init")).said, { cells: 3, made: 1 });
+      assert.deepEqual(await keysOf("c"), await keysOf("a"));
+      assert.deepEqual(await sourcesOf("c"), await sourcesOf("a"));
+      assert.equal((await run(cells, "cells", "list")).code, 0);
+      // As a backup of before leaves it.
+      await b.query("update inturn.api_keys set revoked_at = null");
+      await b.query("delete from inturn.sources");
+      const listed = await run(cells, "cells", "list");
+      const states = (listed.said as { state: string; problem: string | null }[]).map(({ state }) => state);
+      assert.deepEqual([listed.code, states], [1, ["ready", "cells_differ", "ready"]]);
+      assert.match(listed.stdout, /keys or sources are others than those of a.*cells -- repair --from/);
+      // An init does not decide which are right.
+      assert.deepEqual((await run(cells, "cells", "init")).said, { cells: 3, made: 0 });
+      assert.deepEqual(await sourcesOf("b"), []);
+      assert.deepEqual((await run(cells, "cells", "repair", "--from", "a")).said, { repaired: ["b"] });
+      assert.deepEqual(await keysOf("b"), await keysOf("a"));
+      assert.deepEqual(await sourcesOf("b"), await sourcesOf("a"));
+      assert.equal((await keysOf("b")).length, 2);
+      assert.deepEqual((await run(cells, "cells", "repair", "--from", "c")).said, { repaired: [] });
+      const nobody = await run(cells, "cells", "repair", "--from", "d");
+      assert.match(nobody.stderr, /no cell d.*\[settings_invalid\]/s);
+    },
+    { made: false },
+  ),
+);
+
+test(
   "pauses and targets are made in every cell that answers, and listed with their cells; a command about an account finds its cell",
   withCells(async (cells) => {
     const environment = { INTURN_CELLS: cellsSetting(cells) };

@@ -5,7 +5,7 @@ import { hubStatements } from "../db/hub.ts";
 import { BUCKETS, type PlannedMove } from "../domain/cell.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { InturnError } from "../errors/error.ts";
-import { type CellStatus, initCells, listCells } from "../service/cells.ts";
+import { type CellStatus, initCells, listCells, repairCells } from "../service/cells.ts";
 import { type Moved, type MoveProgress, Mover } from "../service/move.ts";
 import { jsonOption, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, printTable, say } from "./output.ts";
@@ -35,6 +35,17 @@ export function createCellsCommand(): Command {
           if (cells.some(({ state }) => state !== "ready")) process.exitCode = 1;
           if (json) return print(JSON.stringify(cells));
           showCells(cells);
+        }),
+    )
+    .addCommand(
+      new Command("repair")
+        .description("give all cells the API keys and the sources of one of them, and no others")
+        .requiredOption("--from <cell>", "the cell whose keys and sources are right")
+        .addOption(jsonOption())
+        .action(async ({ from, json = false }: { from: string; json?: boolean }) => {
+          const repaired = await repairCells(requireCells(), from);
+          if (json) return print(JSON.stringify({ repaired }));
+          print(repaired.length === 0 ? "All had the same." : `Those of ${from} are in: ${repaired.join(", ")}.`);
         }),
     )
     .addCommand(
