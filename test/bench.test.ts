@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { withDatabase } from "./support/database.ts";
 import { WITHOUT_PGBOUNCER } from "./support/pgbouncer.ts";
@@ -38,3 +39,13 @@ test(
     for (const row of rows) assert.ok(row.eventsPerSecond > 0, row.scenario);
   }),
 );
+
+test("what is said of how far cells go is what is computed", async () => {
+  const script = new URL("../bench/scale.ts", import.meta.url).pathname;
+  const { code, stdout, stderr } = await runProcess([], {}, { script });
+  assert.equal(code, 0, stderr);
+  const docs = await readFile(new URL("../docs/scale.md", import.meta.url), "utf8");
+  const [table = "", last = ""] = stdout.split("\n\n");
+  assert.ok(docs.includes(table), stdout);
+  for (const [number = ""] of last.matchAll(/[\d.,]+ %|[\d,]+ events\/s/g)) assert.ok(docs.includes(number), number);
+});
