@@ -51,11 +51,8 @@ function cellsTable(cells: readonly ShownCell[], basePath: string): Markup {
     { label: "Pending", number: true },
     { label: "Oldest pending", number: true },
   ];
-  return table(
-    columns,
-    cells.map((cell) => rowOf(cell, basePath)),
-    "Cells",
-  );
+  const rows = cells.map((cell) => rowOf(cell, basePath));
+  return table(columns, [...rows, sumOf(cells)], "Cells");
 }
 
 function rowOf({ name, path, buckets, pulse }: ShownCell, basePath: string): Markup {
@@ -64,12 +61,26 @@ function rowOf({ name, path, buckets, pulse }: ShownCell, basePath: string): Mar
     return html`<tr>${link}<td><span class="bad">✗ away: its accounts wait, the others go on</span></td>
 <td class="number">${buckets}</td>${Array.from({ length: 6 }, () => html`<td class="number">–</td>`)}</tr>`;
   }
-  const { accounts, received, settled, backlog, oldestPendingSeconds } = pulse;
-  const all = Object.values(accounts).reduce((sum, number) => sum + number, 0);
-  const oldest = oldestPendingSeconds === null ? "–" : formatDuration(oldestPendingSeconds * 1_000);
   return html`<tr>${link}<td><span class="good">✓ answers</span></td>
-<td class="number">${buckets}</td><td class="number">${count(all)}</td>
-<td class="number">${accounts.blocked > 0 ? html`<span class="bad">${count(accounts.blocked)}</span>` : "0"}</td>
-<td class="number">${count(received)}</td><td class="number">${count(settled)}</td><td class="number">${count(backlog)}</td>
-<td class="number">${oldest}</td></tr>`;
+<td class="number">${buckets}</td>${numbers([pulse])}</tr>`;
+}
+
+function sumOf(cells: readonly ShownCell[]): Markup {
+  const answering = cells.filter(({ pulse }) => pulse !== undefined);
+  const buckets = answering.reduce((sum, cell) => sum + cell.buckets, 0);
+  return html`<tr class="sum"><td>All</td><td>${answering.length} of ${cells.length} answer</td>
+<td class="number">${buckets}</td>${numbers(answering.flatMap(({ pulse }) => pulse ?? []))}</tr>`;
+}
+
+/** Of one cell, or of several together. */
+function numbers(pulses: readonly Pulse[]): Markup {
+  const sum = (read: (pulse: Pulse) => number) => pulses.reduce((so, pulse) => so + read(pulse), 0);
+  const accounts = sum((pulse) => Object.values(pulse.accounts).reduce((so, number) => so + number, 0));
+  const blocked = sum((pulse) => pulse.accounts.blocked);
+  const waits = pulses.flatMap(({ oldestPendingSeconds }) => oldestPendingSeconds ?? []);
+  const oldest = waits.length === 0 ? "–" : formatDuration(Math.max(...waits) * 1_000);
+  return html`<td class="number">${count(accounts)}</td>
+<td class="number">${blocked > 0 ? html`<span class="bad">${count(blocked)}</span>` : "0"}</td>
+<td class="number">${count(sum(({ received }) => received))}</td><td class="number">${count(sum(({ settled }) => settled))}</td>
+<td class="number">${count(sum(({ backlog }) => backlog))}</td><td class="number">${oldest}</td>`;
 }

@@ -22,11 +22,13 @@ const DEMOS_MAX = 100;
  * else the one of `DATABASE_URL`.
  *
  * @param options.say hears where it is
+ * @param options.hasFolder whether its data is elsewhere than commands look for it
  * @throws InturnError `demo_running` when a demo runs in the database of `DATABASE_URL`; and what `useDatabase` throws
  */
 export async function useDemoDatabase(options: {
   settings: Settings;
   say: (line: string) => void;
+  hasFolder?: boolean;
 }): Promise<ReadyDatabase> {
   const server = await useDatabase({ ...options, migrate: true });
   const client = new pg.Client({ ...withSessionSettings(server.url), application_name: "inturn demo" });
@@ -44,7 +46,8 @@ export async function useDemoDatabase(options: {
     const name = await claimDatabase(client);
     const url = urlOfDatabase(server.url, name);
     await migrateDatabase(url, options.say);
-    options.say(`The demo runs in a database of its own, ${name}; ${commandLine("psql", name)} looks into it.`);
+    const look = `${options.hasFolder === true ? `INTURN_DATA=${options.settings.dataFolder} ` : ""}${commandLine("psql", name)}`;
+    options.say(`The demo runs in a database of its own, ${name}; ${look} looks into it.`);
     return { ...server, url, release };
   } catch (error) {
     await release();
@@ -87,7 +90,7 @@ export async function useDemoCells(options: {
   try {
     for (const name of names) {
       const dataFolder = join(settings.dataFolder, `cells-${names.length}`, name);
-      servers.push(await useDemoDatabase({ settings: { ...settings, dataFolder }, say }));
+      servers.push(await useDemoDatabase({ settings: { ...settings, dataFolder }, say, hasFolder: true }));
     }
     const urls = servers.map(({ url }) => url);
     const cells = names.map((name, i) => ({ name, url: urls[i] ?? "" }));

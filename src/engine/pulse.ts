@@ -20,7 +20,7 @@ const UNHEARD_INTERVAL_MS = 10_000;
  */
 const REST = { perWork: 25, msMax: 4_000 };
 
-/** While the watch runs, a reading that is late by less than this is still the latest. */
+/** While somebody listens, a reading that is late by less than this is still the latest. */
 const LATE_MS_MAX = 5_000;
 
 /** Readings are remembered for this long, for the charts. */
@@ -48,12 +48,12 @@ export class PulseWatch {
   }
 
   /**
-   * The last reading; a new one when that is due and nobody takes it. While the watch runs only the first caller waits for one,
-   * and those who come when the database has been away for a while: then it rejects.
+   * The last reading; a new one when that is due and nobody takes it. While the watch runs and somebody listens, nobody waits for one but
+   * the first caller, and those who come when the database has been away for a while: then it rejects.
    */
   async latest(): Promise<Pulse> {
     const last = this.#history.at(-1);
-    const mayBeLateMs = this.#isRunning ? LATE_MS_MAX : 0;
+    const mayBeLateMs = this.#isRunning && this.#listeners.size > 0 ? LATE_MS_MAX : 0;
     return last !== undefined && performance.now() < this.#dueMs + mayBeLateMs ? last : await this.#readOnce();
   }
 
