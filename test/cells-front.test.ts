@@ -498,6 +498,15 @@ test(
       const posted = await fetch(`${url}/v1/pauses`, { method: "POST", body: '{"all":true}' });
       assert.equal(((await posted.json()) as { code: string }).code, "cell_needed");
     });
+    const begunEach = await run("skip", "--prefix", accountId, "--detach");
+    const operations = JSON.parse(begunEach.stdout) as { cell: string; verb: string; matched: number }[];
+    assert.deepEqual(
+      operations.map(({ cell, verb, matched }) => [cell, verb, matched]),
+      NAMES.map((cell) => [cell, "skip", cell === "b" ? 1 : 0]),
+      begunEach.stderr,
+    );
+    const running = await run("operation", "list");
+    assert.deepEqual(toldOf(JSON.parse(running.stdout)), NAMES, running.stdout);
     // A cell that is away keeps nobody from the others, and is told of.
     const away = { ...cells, b: { url: "postgres://127.0.0.1:1/none" } };
     const resumed = await runProcess(["resume", "--all", "--json"], { INTURN_CELLS: cellsSetting(away) });

@@ -3,7 +3,6 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
-import { readSettings } from "../config/settings.ts";
 import {
   type BegunOperation,
   type BulkOperation,
@@ -11,6 +10,7 @@ import {
   type OperationStatus,
   requireOperation,
 } from "../db/bulk-operations.ts";
+import type { Database } from "../db/pool.ts";
 import { SHOWN_STATES } from "../db/urgent-accounts.ts";
 import type { ShownState } from "../domain/account.ts";
 import {
@@ -19,7 +19,7 @@ import {
   OPERATION_RATE_MAX,
   type OperationFilter,
 } from "../domain/operation.ts";
-import { withConnection } from "../service/connection.ts";
+import { printEachCell } from "./each-cell.ts";
 import { parseTime, wholeNumberOption } from "./options.ts";
 import { formatNumber, print, say } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -93,50 +93,69 @@ export function filterOf(flags: BulkFlags): OperationFilter | undefined {
   return all === true || Object.values(filter).some((value) => value !== undefined) ? filter : undefined;
 }
 
-/** Begins an operation and, unless told otherwise, waits for its end. */
+/** Begins an operation, in every cell, and, unless told otherwise, waits for its end. */
 export async function runBulk(operation: BulkOperation, flags: BulkFlags & { readonly json?: boolean }): Promise<void> {
-  const connection = { settings: readSettings(process.env), name: "inturn operator", say };
-  await withConnection(connection, async (database) => {
-    const begun = await beginOperation(database, operation);
-    if (begun.id === null || flags.detach === true) return tellBegun(operation.verb, begun, flags.json === true);
-    const { id, matched } = begun;
-    say(
-      `operation ${id}: ${formatNumber(matched)} match; workers carry it out. Ctrl-C ends the wait, not the operation`,
-    );
-    const stop = listenForStop();
-    const progress = createProgress("done");
-    try {
-      while (!stop.aborted) {
-        const status = await requireOperation(database, id);
-        progress.update(status.tried, matched, "");
-        if (status.state !== "running") {
-          progress.stop();
-          return flags.json === true ? print(JSON.stringify(status)) : print(describe(status));
-        }
-        await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => undefined);
-      }
-      say(`operation ${id} goes on; inturn operation show ${id} says how far it is`);
-    } finally {
-      progress.stop();
-    }
-  });
+  const stop = listenForStop();
+  const progress = createProgress("done");
+  const states = new Map<string, OperationStatus>();
+  const sum = (read: (status: OperationStatus) => number) =>
+    [...states.values()].reduce((so, status) => so + read(status), 0);
+  try {
+    await printEachCell<OperationStatus | (BegunOperation & { verb: BulkVerb })>({
+      name: "inturn operator",
+      json: flags.json,
+      work: async (database, where) => {
+        const begun = await beginOperation(database, operation);
+        const { id, matched } = begun;
+        if (id === null || flags.detach === true) return { verb: operation.verb, ...begun };
+        say(
+          `operation ${id}${where}: ${formatNumber(matched)} match; workers carry it out. Ctrl-C ends the wait, not the operation`,
+        );
+        return await untilEnded(database, { id, stop }, (status) => {
+          states.set(where, status);
+          progress.update(
+            sum(({ tried }) => tried),
+            sum((each) => each.matched),
+          );
+        });
+      },
+      tell: (result, where) => {
+        progress.stop();
+        print("state" in result ? describe(result, where) : describeBegun(result, where));
+      },
+    });
+  } finally {
+    progress.stop();
+  }
 }
 
-function tellBegun(verb: BulkVerb, begun: BegunOperation, asJson: boolean): void {
-  if (asJson) return print(JSON.stringify({ verb, ...begun }));
-  const matched = formatNumber(begun.matched);
-  print(
-    begun.id === null
-      ? `${verb}: ${matched} match; nothing was changed`
-      : `${verb}: operation ${begun.id}, ${matched} match`,
-  );
+async function untilEnded(
+  database: Database,
+  { id, stop }: { id: number; stop: AbortSignal },
+  onStatus: (status: OperationStatus) => void,
+): Promise<OperationStatus> {
+  for (;;) {
+    const status = await requireOperation(database, id);
+    onStatus(status);
+    if (status.state !== "running") return status;
+    if (stop.aborted) {
+      say(`operation ${id} goes on; inturn operation show ${id} says how far it is`);
+      return status;
+    }
+    await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => undefined);
+  }
+}
+
+function describeBegun({ id, verb, matched }: BegunOperation & { verb: BulkVerb }, where: string): string {
+  const match = `${formatNumber(matched)} match${where}`;
+  return id === null ? `${verb}: ${match}; nothing was changed` : `${verb}: operation ${id}, ${match}`;
 }
 
 /** An operation in one line. */
-export function describe({ id, verb, state, matched, done, leftOut }: OperationStatus): string {
+export function describe({ id, verb, state, matched, done, leftOut }: OperationStatus, where = ""): string {
   const left = Object.entries(leftOut ?? {}).map(([code, accounts]) => `${formatNumber(accounts)} ${code}`);
   const rest = left.length === 0 ? "" : `; left out: ${left.join(", ")}`;
-  return `operation ${id}, ${verb}: ${state}, ${formatNumber(done)} of ${formatNumber(matched)} done${rest}`;
+  return `operation ${id}${where}, ${verb}: ${state}, ${formatNumber(done)} of ${formatNumber(matched)} done${rest}`;
 }
 
 function parseStates(text: string): ShownState[] {

@@ -8,8 +8,9 @@ interface EachCell<Result extends object> {
   /** Shown in `pg_stat_activity`. */
   readonly name: string;
   readonly json: boolean | undefined;
-  readonly work: (database: Database) => Promise<Result>;
-  /** Tells a person what came of it. `where` is ` in cell a`, or empty without cells. */
+  /** `where` is ` in cell a`, or empty without cells. */
+  readonly work: (database: Database, where: string) => Promise<Result>;
+  /** Tells a person what came of it. */
   readonly tell: (result: Result, where: string) => void;
 }
 
@@ -20,18 +21,23 @@ interface EachCell<Result extends object> {
  * @throws what failed in a cell, when the others are done
  */
 export async function printEachCell<Result extends object>(each: EachCell<Result>): Promise<void> {
-  await inEachCell({ settings: readSettings(process.env), name: each.name, say }, each.work, (done) => {
+  const connection = { settings: readSettings(process.env), name: each.name, say };
+  const work = async (database: Database, cell: string | undefined) => await each.work(database, whereOf(cell));
+  await inEachCell(connection, work, (done) => {
     const [first] = done;
     if (each.json !== true) {
-      for (const { cell, result } of done) each.tell(result, cell === undefined ? "" : ` in cell ${cell}`);
+      for (const { cell, result } of done) each.tell(result, whereOf(cell));
     } else if (first?.cell === undefined) {
       print(JSON.stringify(first?.result));
     } else {
-      print(
-        JSON.stringify(
-          done.flatMap(({ cell, result }) => [result].flat().map((value) => ({ cell, ...(value as object) }))),
-        ),
+      const values = done.flatMap(({ cell, result }) =>
+        [result].flat().map((value) => ({ cell, ...(value as object) })),
       );
+      print(JSON.stringify(values));
     }
   });
+}
+
+function whereOf(cell: string | undefined): string {
+  return cell === undefined ? "" : ` in cell ${cell}`;
 }

@@ -5,6 +5,7 @@ import type { Database } from "../db/pool.ts";
 import { InturnError } from "../errors/error.ts";
 import { withConnection } from "../service/connection.ts";
 import { describe } from "./bulk.ts";
+import { printEachCell } from "./each-cell.ts";
 import { currentUser, jsonOption, parseFromOne } from "./options.ts";
 import { print, say } from "./output.ts";
 
@@ -24,10 +25,16 @@ export function createOperationCommand(): Command {
       new Command("list")
         .description("list the last operations")
         .addOption(jsonOption())
-        .action(async (flags: OperationFlags) => {
-          const operations = await connect((database) => listBulkOperations(database, LISTED_MAX));
-          if (flags.json === true) return print(JSON.stringify(operations));
-          print(operations.length === 0 ? "There is no operation." : operations.map(describe).join("\n"));
+        .action(async ({ json }: OperationFlags) => {
+          await printEachCell({
+            name: "inturn operation",
+            json,
+            work: (database) => listBulkOperations(database, LISTED_MAX),
+            tell: (operations, where) => {
+              if (operations.length === 0) return print(`There is no operation${where}.`);
+              for (const operation of operations) print(describe(operation, where));
+            },
+          });
         }),
     )
     .addCommand(

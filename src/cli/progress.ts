@@ -29,6 +29,7 @@ function createBar(label: string): ProgressDisplay {
     update(done, total, note = "") {
       if (!started) bar.start(total, done, { note });
       started = true;
+      bar.setTotal(total);
       bar.update(done, { note });
     },
     stop: () => bar.stop(),

@@ -52,7 +52,7 @@ export const CELL_SETTINGS = {
     variable: "INTURN_CELL",
     schema: z.string().regex(CELL_NAME, "must be the name of a cell").optional(),
     description:
-      "which of these databases a command is for; without it `serve`, `work`, `start`, `cells`, `verify`, `keys`, `sources`, `target`, and a `pause` of more than one account, are for all, and what concerns one account finds its cell",
+      "which of these databases a command is for; without it `serve`, `work`, `start`, `cells`, `verify`, `keys`, `sources`, `target`, and verbs for more than one account, are for all, and what concerns one account finds its cell",
   },
 } as const;
 

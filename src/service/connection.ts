@@ -89,12 +89,14 @@ export interface InCell<Result> {
  */
 export async function inEachCell<Result>(
   options: ConnectionOptions,
-  work: (database: Database) => Promise<Result>,
+  work: (database: Database, cell: string | undefined) => Promise<Result>,
   show: (done: readonly InCell<Result>[]) => void,
 ): Promise<void> {
   const cells = cellsOf(options.settings);
-  if (cells === undefined) return show([{ cell: undefined, result: await withConnection(options, work) }]);
-  const answers = await Promise.allSettled(cells.map(({ name }) => withConnection(inCell(options, name), work)));
+  const workIn = async (of: ConnectionOptions, cell: string | undefined) =>
+    await withConnection(of, (database) => work(database, cell));
+  if (cells === undefined) return show([{ cell: undefined, result: await workIn(options, undefined) }]);
+  const answers = await Promise.allSettled(cells.map(({ name }) => workIn(inCell(options, name), name)));
   const done: InCell<Result>[] = [];
   const failed: InturnError[] = [];
   for (const [i, { name }] of cells.entries()) {
