@@ -18,6 +18,7 @@ import type { Listening } from "../src/service/listening.ts";
 import { type CellName, cellsSetting, idsIn, MAP, NAMES, withCells } from "./support/cells.ts";
 import { withDatabase } from "./support/database.ts";
 import { killLeftovers, runProcess, startProcess } from "./support/process.ts";
+import { scrape, valuesOf } from "./support/prometheus.ts";
 import { until } from "./support/until.ts";
 
 type Answer = { status: number; body: Record<string, unknown> };
@@ -212,12 +213,46 @@ test(
         await (await fetch(`${url}/metrics`)).text(),
         /inturn_requests_refused_total\{code="cell_needed"\} 4/,
       );
-      assert.match(await (await fetch(`${url}/cells/b/metrics`)).text(), /^inturn_backlog_events \d/m);
+      assert.match(await (await fetch(`${url}/cells/b/metrics`)).text(), /^inturn_backlog_events\{cell="b"\} \d/m);
       const page = await (await fetch(`${url}/`)).text();
       assert.match(page, /href="\/cells\/b\/"/);
       assert.match(await (await fetch(`${url}/cells/b`)).text(), /<a class="within" href="\/"[^>]*>Cell b<\/a>/);
       assert.match(await (await fetch(`${url}/cells/b/accounts`)).text(), new RegExp(`/cells/b/accounts/${accountId}`));
     });
+  }),
+);
+
+test(
+  "metrics of all cells are told by one server, of however many processes, each with its cell",
+  withCells(async (cells) => {
+    const away = { ...cells, c: { url: "postgres://127.0.0.1:1/none" } };
+    for (const processes of ["1", "2"]) {
+      const environment = { INTURN_CELLS: cellsSetting(away), INTURN_API_PROCESSES: processes };
+      const front = startProcess(["serve", "--port", "0"], environment);
+      const { url = "" } = await front.ready;
+      for (const cell of ["a", "b", "b"] as const)
+        assert.equal((await post(url, { accountId: idsIn(cell, 1)[0], data: 1 })).status, 202);
+      const found = await until("the readings are of now", async () => {
+        const families = await scrape(url);
+        const backlog = valuesOf(families, "inturn_backlog_events");
+        return backlog["a"] === Number(processes) && backlog["b"] === 2 * Number(processes) && families;
+      });
+      const sums: Record<string, number> = {};
+      for (const { labels = {}, value } of found.get("inturn_events_accepted_total")?.metrics ?? [])
+        if (labels["duplicate"] === "false")
+          sums[labels["cell"] ?? "none"] = (sums[labels["cell"] ?? "none"] ?? 0) + Number(value);
+      assert.deepEqual(sums, { none: 0, a: 1, b: 2, c: 0 });
+      const up = (found.get("inturn_cell_up")?.metrics ?? []).map(({ labels, value }) => [labels?.["cell"], value]);
+      assert.deepEqual(
+        new Map(up as [string, string][]),
+        new Map([
+          ["a", "1"],
+          ["b", "1"],
+          ["c", "0"],
+        ]),
+      );
+      assert.equal(await front.stop(), 0, front.output.stderr);
+    }
   }),
 );
 

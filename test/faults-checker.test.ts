@@ -237,5 +237,5 @@ test("counters that handlers raised in their transactions must equal the settled
 });
 
 test("what the controls break is still there to be broken", async () => {
-  assert.equal((await mutateSources()).length, 9);
+  assert.equal((await mutateSources()).length, 10);
 });

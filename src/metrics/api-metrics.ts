@@ -1,25 +1,30 @@
 /**
  * What an API process counts, in the names and units of Prometheus. Accounts are never labels: there may be millions.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import {
+  AggregatorRegistry,
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from "prom-client";
 import { BATCH_BUCKETS } from "./buckets.ts";
+import { SystemMetrics, type SystemReading } from "./system-metrics.ts";
 
-/** How the whole system is, as the database says. */
-export interface SystemReading {
-  readonly backlog: number;
-  readonly oldestPendingSeconds: number | null;
-  readonly oldestSnapshotSeconds: number;
-  readonly accounts: Readonly<Record<string, number>>;
-  readonly orderViolations: number;
-  /** The targets that are away, or still waited for. */
-  readonly targets: readonly { target: string; awaySeconds: number | null; waitingAccounts: number }[];
-}
+/** What is counted, as prom-client gives it. */
+export type Counted = MetricObjectWithValues<MetricValue<string>>[];
+
+/** Gives with what the metrics of this process, and of others like it, are read as text. */
+export type ShareCounted = (own: () => Promise<Counted>) => () => Promise<string>;
 
 /** The metrics of one API process. */
 export class ApiMetrics {
   readonly registry: Registry = new Registry();
   /** What the database says, read when it is asked for. */
-  readonly #system = new Registry();
+  readonly #system: SystemMetrics;
   readonly #registers: Registry[] = [this.registry];
   readonly #accepted = new Counter({
     name: "inturn_events_accepted_total",
@@ -41,58 +46,35 @@ export class ApiMetrics {
     buckets: BATCH_BUCKETS,
     registers: this.#registers,
   });
-  readonly #backlog = new Gauge({
-    name: "inturn_backlog_events",
-    help: "Events of all accounts that are not settled yet.",
-    registers: [this.#system],
-  });
-  readonly #oldestPending = new Gauge({
-    name: "inturn_oldest_pending_seconds",
-    help: "Age of the oldest event that is not settled; 0 when there is none.",
-    registers: [this.#system],
-  });
-  readonly #oldestSnapshot = new Gauge({
-    name: "inturn_oldest_snapshot_seconds",
-    help: "For how long a session has kept PostgreSQL from removing old versions of rows; 0 when none does.",
-    registers: [this.#system],
-  });
-  readonly #accounts = new Gauge({
-    name: "inturn_accounts",
-    help: "Accounts, by state.",
-    labelNames: ["state"],
-    registers: [this.#system],
-  });
-  readonly #targetAway = new Gauge({
-    name: "inturn_target_away_seconds",
-    help: "For how long a target has been away; a target that is not away is not named.",
-    labelNames: ["target"],
-    registers: [this.#system],
-  });
-  readonly #targetAccounts = new Gauge({
-    name: "inturn_target_waiting_accounts",
-    help: "Accounts that wait for a target that is away, or has just come back.",
-    labelNames: ["target"],
-    registers: [this.#system],
-  });
-  readonly #orderViolations = new Gauge({
-    name: "inturn_order_violations",
-    help: "Events settled in the last seconds, of those looked at, that broke the order of their account. Always 0.",
-    registers: [this.#system],
-  });
-
+  readonly #cell: string | undefined;
+  readonly #cellUp: Gauge | undefined;
   readonly #exposeCounted: () => Promise<string>;
 
   /**
    * @param options.hasProcess with the metrics of the process: memory, processor, event loop
-   * @param options.share gives what else than its own this process exposes, of others like it
+   * @param options.share what else than its own this process exposes
+   * @param options.cell a label of all of them
+   * @param options.cells of the cells that this process is in front of
    */
   constructor(
-    options: { hasProcess?: boolean; share?: ((registry: Registry) => () => Promise<string>) | undefined } = {},
+    options: {
+      hasProcess?: boolean;
+      share?: ShareCounted | undefined;
+      cell?: string;
+      cells?: readonly ApiMetrics[];
+    } = {},
   ) {
+    const { hasProcess = false, share, cell, cells = [] } = options;
     // From the beginning on: what has not happened yet is 0, and not unknown.
     for (const counter of [this.#new, this.#duplicate]) counter.inc(0);
-    if (options.hasProcess === true) collectDefaultMetrics({ register: this.registry });
-    this.#exposeCounted = options.share?.(this.registry) ?? (() => this.registry.metrics());
+    if (hasProcess) collectDefaultMetrics({ register: this.registry });
+    this.#system = new SystemMetrics(cell);
+    this.#cell = cell;
+    if (cells.length > 0) this.#cellUp = createCellUp(this.#registers);
+    if (cell !== undefined) this.registry.setDefaultLabels({ cell });
+    const registries = [this.registry, ...cells.map(({ registry }) => registry)];
+    const merged = async () => await (await merge(registries)).getMetricsAsJSON();
+    this.#exposeCounted = share?.(merged) ?? (async () => await (await merge(registries)).metrics());
   }
 
   /** Counts what a request stored. */
@@ -114,18 +96,33 @@ export class ApiMetrics {
 
   /** Everything as text. Without a reading, what only the database knows is left out. */
   async expose(reading: SystemReading | undefined): Promise<string> {
-    const counted = await this.#exposeCounted();
-    if (reading === undefined) return counted;
-    this.#backlog.set(reading.backlog);
-    this.#oldestPending.set(reading.oldestPendingSeconds ?? 0);
-    this.#oldestSnapshot.set(reading.oldestSnapshotSeconds);
-    for (const [state, accounts] of Object.entries(reading.accounts)) this.#accounts.labels(state).set(accounts);
-    for (const gauge of [this.#targetAway, this.#targetAccounts]) gauge.reset();
-    for (const { target, awaySeconds, waitingAccounts } of reading.targets) {
-      if (awaySeconds !== null) this.#targetAway.labels(target).set(awaySeconds);
-      this.#targetAccounts.labels(target).set(waitingAccounts);
-    }
-    this.#orderViolations.set(reading.orderViolations);
-    return `${counted}\n${await this.#system.metrics()}`;
+    return await this.exposeAll([[this, reading]]);
   }
+
+  /** The same with the readings of several cells; a cell without one is away. */
+  async exposeAll(
+    cells: readonly (readonly [cell: ApiMetrics, reading: SystemReading | undefined])[],
+  ): Promise<string> {
+    for (const [cell, reading] of cells) this.#cellUp?.labels(cell.#cell ?? "").set(reading === undefined ? 0 : 1);
+    const counted = await this.#exposeCounted();
+    const systems = cells.flatMap(([cell, reading]) => (reading === undefined ? [] : [cell.#system.of(reading)]));
+    if (systems.length === 0) return counted;
+    return `${counted}\n${await (await merge(systems)).metrics()}`;
+  }
+}
+
+function createCellUp(registers: Registry[]): Gauge {
+  return new Gauge({
+    name: "inturn_cell_up",
+    help: "Whether the database of a cell answers this server: 1 or 0.",
+    labelNames: ["cell"],
+    registers,
+  });
+}
+
+/** One registry has everything as it is; those of several have labels by which they are told apart. */
+async function merge(registries: readonly Registry[]): Promise<Registry> {
+  const [only, ...others] = registries;
+  if (only !== undefined && others.length === 0) return only;
+  return AggregatorRegistry.aggregate(await Promise.all(registries.map((registry) => registry.getMetricsAsJSON())));
 }

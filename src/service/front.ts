@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Cell } from "../config/cell-settings.ts";
 import type { Settings } from "../config/settings.ts";
 import { createCellsPages, type ShownCell } from "../dashboard/cells.ts";
+import type { Pulse } from "../db/pulse.ts";
 import { APPEND_EVENTS_MAX } from "../domain/event.ts";
 import type { Access, AccessBook } from "../engine/access.ts";
 import { createAppender } from "../engine/append.ts";
@@ -38,6 +39,7 @@ interface OpenCell {
   readonly pools: ApiPools;
   readonly api: ComposedApi;
   readonly appender: ReturnType<typeof createAppender>;
+  readonly metrics: ApiMetrics;
 }
 
 /**
@@ -62,7 +64,8 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
     );
     for (const [name, ofCell] of pools) opened.push(openCell(name, ofCell, { settings, log, openTo, share }));
     const access = firstOf(opened.map(({ api }) => api.access));
-    const metrics = new ApiMetrics({ hasProcess: true, share: share?.metrics });
+    const cellsMetrics = opened.map((cell) => cell.metrics);
+    const metrics = new ApiMetrics({ hasProcess: true, share: share?.metrics, cells: cellsMetrics });
     const front = createFront({
       appender: createCellAppender({
         map: () => directory.map,
@@ -78,7 +81,8 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
       openTo,
       basePath: settings.basePath,
       readiness: () => readReadiness(opened),
-      exposeMetrics: () => metrics.expose(undefined),
+      exposeMetrics: async () =>
+        await metrics.exposeAll(await Promise.all(opened.map(async (cell) => [cell.metrics, await readPulse(cell)]))),
       onRefused: (code) => metrics.refused(code),
       pages: {
         ...createCellsPages(() => readShownCells(opened, directory)),
@@ -108,7 +112,7 @@ function openCell(
   pools: ApiPools,
   { settings, log, openTo, share }: Omit<FrontOptions, "cells"> & { openTo: OpenTo; share: PortShare | undefined },
 ): OpenCell {
-  const metrics = new ApiMetrics();
+  const metrics = new ApiMetrics({ cell: name });
   const appender = createAppender(pools.ingest, settings, metrics);
   const api = composeApi(
     { settings, log: log.child({ cell: name }) },
@@ -122,7 +126,7 @@ function openCell(
       menu: { within: { href: `${settings.basePath}/`, name } },
     },
   );
-  return { name, pools, api, appender };
+  return { name, pools, api, appender, metrics };
 }
 
 /** Keys and sources are the same in every cell: what one knows is enough. */
@@ -164,10 +168,16 @@ async function readReadiness(cells: readonly OpenCell[]): Promise<CellReadiness>
 
 async function readShownCells(cells: readonly OpenCell[], directory: CellDirectory): Promise<ShownCell[]> {
   return await Promise.all(
-    cells.map(async ({ name, api }) => {
-      const latest = api.latestPulse().catch(() => undefined);
-      const pulse = await Promise.race([latest, sleep(ANSWER_MS_MAX, undefined, { ref: false })]);
-      return { name, path: mountOf(name), buckets: directory.map.filter((cell) => cell === name).length, pulse };
+    cells.map(async (cell) => {
+      const { name } = cell;
+      const buckets = directory.map.filter((each) => each === name).length;
+      return { name, path: mountOf(name), buckets, pulse: await readPulse(cell) };
     }),
   );
+}
+
+/** Undefined for a cell that is away. */
+async function readPulse({ api }: OpenCell): Promise<Pulse | undefined> {
+  const latest = api.latestPulse().catch(() => undefined);
+  return await Promise.race([latest, sleep(ANSWER_MS_MAX, undefined, { ref: false })]);
 }

@@ -5,16 +5,14 @@
  */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { AggregatorRegistry, type MetricObject, type Registry } from "prom-client";
-
-/** What a process counts, as prom-client gives it. */
-type Counted = MetricObject[];
+import { AggregatorRegistry } from "prom-client";
+import type { Counted, ShareCounted } from "../metrics/api-metrics.ts";
 
 /** The part of one process. */
 export interface PortShare {
   readonly formSecret: string;
   /** Gives what the metrics of all are read with. */
-  readonly metrics: (own: Registry) => () => Promise<string>;
+  readonly metrics: ShareCounted;
 }
 
 /** What is said over the channel between an API process and its keeper. */
@@ -89,24 +87,31 @@ export function createGreeting(): object {
  * @param number of this process, from 1
  */
 export async function joinPort(number: number): Promise<PortShare> {
+  // Listening to a parent is no reason to stay; waiting for its greeting is: nothing else may have begun.
+  process.channel?.ref();
   const [greeting] = (await once(process, "message")) as [{ formSecret: string }];
+  process.channel?.unref();
   return { formSecret: greeting.formSecret, metrics: (own) => shareMetrics(own, number) };
 }
 
-function shareMetrics(registry: Registry, number: number): () => Promise<string> {
-  registry.setDefaultLabels({ process: String(number) });
+function shareMetrics(own: () => Promise<Counted>, number: number): () => Promise<string> {
+  const labelled = async () => {
+    const counted = await own();
+    for (const { values } of counted)
+      for (const value of values) value.labels = { ...value.labels, process: String(number) };
+    return counted;
+  };
   const questions = new Questions<readonly Counted[]>();
   const say = (message: Message) => void process.send?.(message);
   process.on("message", (message) => {
     if (!isMessage(message)) return;
     const { question } = message;
     if (message.metrics === "all") questions.answer(question, message.counted);
-    if (message.metrics === "asked")
-      void registry.getMetricsAsJSON().then((counted) => say({ metrics: "told", question, counted }));
+    if (message.metrics === "asked") void labelled().then((counted) => say({ metrics: "told", question, counted }));
   });
   return async () => {
     const all = await questions.ask((question) => say({ metrics: "wanted", question }), 2 * ANSWER_MS_MAX);
-    return all === undefined ? await registry.metrics() : await AggregatorRegistry.aggregate([...all]).metrics();
+    return await AggregatorRegistry.aggregate(all === undefined ? [await labelled()] : [...all]).metrics();
   };
 }
 
