@@ -420,6 +420,45 @@ test(
 );
 
 test(
+  "the results of all cells are one file, in one order, or an error while a cell is away",
+  withCells(async (cells) => {
+    const ids = Array.from({ length: 6_000 }, (_, i) => `${i % 7 === 0 ? "é" : "x"}-${(i * 7_919) % 6_000}`);
+    for (const name of NAMES) {
+      // More of one than of the others.
+      const own = ids.filter((id) => cellOf(MAP, id) === name).slice(0, { a: 2_000, b: 1_500, c: 10 }[name]);
+      await cells[name].query("select inturn.append_events($1, $2::json[])", [own, own.map(() => "1")]);
+    }
+    const stored = await Promise.all(
+      NAMES.map((name) => cells[name].query<{ id: string }>("select id from inturn.accounts")),
+    );
+    const all = stored.flat().map(({ id }) => id);
+    const sorted = all.toSorted((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
+    await withFront(cellsSetting(cells), async (url) => {
+      const csv = await (await fetch(`${url}/results.csv`)).text();
+      const rows = csv.trim().split("\n").slice(1);
+      assert.deepEqual(
+        rows.map((row) => row.split(",")[0]),
+        sorted,
+      );
+      const json = (await (await fetch(`${url}/results.json`)).json()) as { account_id: string }[];
+      assert.deepEqual(
+        json.map((account) => account.account_id),
+        sorted,
+      );
+      assert.match(await (await fetch(`${url}/`)).text(), /href="\/results\.csv"/);
+    });
+    const away = { ...cells, b: { url: "postgres://127.0.0.1:1/none" } };
+    await withFront(cellsSetting(away), async (url) => {
+      assert.equal((await fetch(`${url}/results.csv`)).status, 503);
+    });
+    for (const name of NAMES) await cells[name].query("truncate inturn.accounts, inturn.events cascade");
+    await withFront(cellsSetting(cells), async (url) => {
+      assert.deepEqual(await (await fetch(`${url}/results.json`)).json(), []);
+    });
+  }),
+);
+
+test(
   "a hub has the rows of all cells in its views",
   withCells(async (cells) => {
     for (const name of NAMES) {

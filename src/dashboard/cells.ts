@@ -2,9 +2,11 @@
  * The page of all cells: how each is, and the way to its own pages.
  */
 import { html } from "hono/html";
+import type { Database } from "../db/pool.ts";
 import type { Pulse } from "../db/pulse.ts";
 import { formatDuration } from "../domain/duration.ts";
 import { assetPages } from "./assets.ts";
+import { createDownloads } from "./downloads.ts";
 import { showError } from "./error-page.ts";
 import { count } from "./format.ts";
 import { type DashboardPage, lookAt } from "./page.ts";
@@ -21,22 +23,32 @@ export interface ShownCell {
   readonly pulse: Pulse | undefined;
 }
 
-/** The pages of a server of several cells. @param readCells how all of them are now */
-export function createCellsPages(readCells: () => Promise<readonly ShownCell[]>): {
+/**
+ * The pages of a server of several cells.
+ *
+ * @param readCells how all of them are now
+ * @param databases of all of them, for their results
+ */
+export function createCellsPages(
+  readCells: () => Promise<readonly ShownCell[]>,
+  databases: readonly Database[],
+): {
   pages: readonly DashboardPage[];
   showError: typeof showError;
 } {
   const page = lookAt("/", async (c) => {
     const cells = await readCells();
+    const base = c.get("basePath");
     return await showPage(c, {
       title: "Cells",
       entry: "/",
       aside: pauseButton,
-      content: freshPart(html`${cellsTable(cells, c.get("basePath"))}
-<p class="dim">Each cell is a database with accounts of its own. Its page has its accounts, events, dead letters and workers.</p>`),
+      content: freshPart(html`${cellsTable(cells, base)}
+<p class="dim">Each cell is a database with accounts of its own. Its page has its accounts, events, dead letters and workers.
+The results of all accounts: <a href="${base}/results.csv" download>CSV</a>, <a href="${base}/results.json" download>JSON</a>.</p>`),
     });
   });
-  return { pages: [page, ...assetPages], showError };
+  return { pages: [page, ...createDownloads(databases), ...assetPages], showError };
 }
 
 function cellsTable(cells: readonly ShownCell[], basePath: string): Markup {

@@ -56,7 +56,7 @@ export function createDashboard(options: DashboardOptions): Dashboard {
       createDeadLettersPage(database),
       createWorkersPage(database),
       createResultsPage(database),
-      ...createDownloads(database),
+      ...createDownloads([database]),
       ...assetPages,
     ],
     showError,

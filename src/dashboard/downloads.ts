@@ -52,27 +52,67 @@ const FORMATS: Record<"csv" | "json", Format> = {
   },
 };
 
-/** `/results.csv` and `/results.json`. */
-export function createDownloads(database: Database): DashboardPage[] {
+/** `/results.csv` and `/results.json`. @param databases those of all cells, where there are several: their accounts come in one order */
+export function createDownloads(databases: readonly Database[]): DashboardPage[] {
   return (["csv", "json"] as const).map((name) =>
-    lookAt(`/results.${name}`, (c) => {
+    lookAt(`/results.${name}`, async (c) => {
+      const chunks = mergedChunks(databases);
+      // A database that is away is told of before anything is sent.
+      const first = await chunks.next();
       c.header("Content-Type", FORMATS[name].type);
       c.header("Content-Disposition", `attachment; filename="inturn-results.${name}"`);
-      return c.body(ReadableStream.from(write(database, FORMATS[name])));
+      return c.body(ReadableStream.from(write(FORMATS[name], first, chunks)));
     }),
   );
 }
 
-async function* write(database: Database, format: Format): AsyncGenerator<Uint8Array> {
+async function* write(
+  format: Format,
+  first: IteratorResult<readonly AccountResult[]>,
+  others: AsyncIterable<readonly AccountResult[]>,
+): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   yield encoder.encode(format.begin);
-  for (let last: AccountResult | null = null, isFirst = true; ; isFirst = false) {
-    const accounts: AccountResult[] = await listResults(database, last, ACCOUNTS_PER_CHUNK);
-    yield encoder.encode(format.chunk(accounts, isFirst));
-    last = accounts.at(-1) ?? null;
-    if (accounts.length < ACCOUNTS_PER_CHUNK) break;
-  }
+  if (first.done !== true) yield encoder.encode(format.chunk(first.value, true));
+  for await (const accounts of others) yield encoder.encode(format.chunk(accounts, false));
   yield encoder.encode(format.end);
+}
+
+/** The accounts of a database that are not sent yet, as far as they are read; the rest is behind the last one. */
+interface Source {
+  readonly database: Database;
+  accounts: AccountResult[];
+  isRead: boolean;
+}
+
+/** All accounts by id, some at a time. */
+async function* mergedChunks(databases: readonly Database[]): AsyncGenerator<readonly AccountResult[], undefined> {
+  const sources = databases.map((database): Source => ({ database, accounts: [], isRead: false }));
+  await Promise.all(sources.map((source) => readOn(source, null)));
+  for (;;) {
+    // What is behind the last account that is known of a source is not known yet.
+    const horizons = sources.flatMap(({ accounts, isRead }) => (isRead ? [] : (accounts.at(-1) ?? [])));
+    const horizon = horizons.toSorted(byId)[0];
+    const isKnown = (account: AccountResult) => horizon === undefined || byId(account, horizon) <= 0;
+    const known = sources.flatMap(({ accounts }) => accounts.filter(isKnown)).toSorted(byId);
+    if (known.length > 0) yield known;
+    if (horizon === undefined) return;
+    for (const source of sources) {
+      const last = source.accounts.at(-1) ?? null;
+      source.accounts = source.accounts.filter((account) => !isKnown(account));
+      if (source.accounts.length === 0 && !source.isRead) await readOn(source, last);
+    }
+  }
+}
+
+async function readOn(source: Source, last: AccountResult | null): Promise<void> {
+  source.accounts = await listResults(source.database, last, ACCOUNTS_PER_CHUNK);
+  source.isRead = source.accounts.length < ACCOUNTS_PER_CHUNK;
+}
+
+/** By bytes, as the database sorts them. */
+function byId(one: AccountResult, other: AccountResult): number {
+  return Buffer.compare(Buffer.from(one.accountId), Buffer.from(other.accountId));
 }
 
 function toRow(account: AccountResult): (string | number | null)[] {

@@ -85,7 +85,10 @@ export async function startFront({ settings, cells, log }: FrontOptions, share?:
         await metrics.exposeAll(await Promise.all(opened.map(async (cell) => [cell.metrics, await readPulse(cell)]))),
       onRefused: (code) => metrics.refused(code),
       pages: {
-        ...createCellsPages(() => readShownCells(opened, directory)),
+        ...createCellsPages(
+          () => readShownCells(opened, directory),
+          opened.map((cell) => cell.pools.database),
+        ),
         formSecret: share?.formSecret,
         menu: { entries: [["/", "Cells"], ...cells.map(({ name }) => [`${mountOf(name)}/`, name] as const)] },
       },
