@@ -32,7 +32,7 @@ async function makeTemplate(serverUrl: string): Promise<void> {
 async function runTests(serverUrl: string): Promise<number> {
   const named = process.argv.slice(2);
   const files = named.length > 0 ? named : (await Array.fromAsync(glob("test/*.test.ts"))).toSorted();
-  const child = spawn(process.execPath, ["--test", "--test-concurrency=2", "--test-timeout=120000", ...files], {
+  const child = spawn(process.execPath, ["--test", "--test-concurrency=3", "--test-timeout=120000", ...files], {
     stdio: "inherit",
     env: { ...process.env, TEST_DATABASE_URL: serverUrl },
   });
