@@ -4,6 +4,7 @@
 import { stringify } from "csv-stringify/sync";
 import type { Database } from "../db/pool.ts";
 import type { AccountResult } from "../db/results.ts";
+import { compareBytes } from "../domain/byte-order.ts";
 import { type DashboardPage, lookAt } from "./page.ts";
 import { listResults } from "./results.ts";
 
@@ -112,7 +113,7 @@ async function readOn(source: Source, last: AccountResult | null): Promise<void>
 
 /** By bytes, as the database sorts them. */
 function byId(one: AccountResult, other: AccountResult): number {
-  return Buffer.compare(Buffer.from(one.accountId), Buffer.from(other.accountId));
+  return compareBytes(one.accountId, other.accountId);
 }
 
 function toRow(account: AccountResult): (string | number | null)[] {

@@ -3,6 +3,7 @@
  * answer is merged.
  */
 import { z } from "@hono/zod-openapi";
+import { compareBytes } from "../domain/byte-order.ts";
 import { InturnError } from "../errors/error.ts";
 import { limitSchema, readCursor, writeCursor } from "./query.ts";
 import type { ApiContext, ApiEnvironment, Route } from "./route.ts";
@@ -125,7 +126,7 @@ const positionSchema = z.object({ accountId: z.string(), seq: z.int() });
 
 /** By bytes, as the database sorts them. */
 function byId(one: { accountId: string }, other: { accountId: string }): number {
-  return Buffer.compare(Buffer.from(one.accountId), Buffer.from(other.accountId));
+  return compareBytes(one.accountId, other.accountId);
 }
 
 function byPending(one: Account, other: Account): number {

@@ -88,10 +88,10 @@ export class CellDirectory {
   async #askAll(): Promise<InturnError[]> {
     const names = [...this.#options.databases.keys()];
     const asked = [...this.#options.databases].map(async ([name, database]) => {
-      const known = await Promise.race([
+      const known = await answerOr(
+        null,
         readCells(database).catch((error: unknown) => this.#explain(name, error)),
-        sleep(ANSWER_MS_MAX, null, { ref: false }),
-      ]);
+      );
       if (known === null) return undefined;
       const wrong = known instanceof InturnError ? known : findMisfit(name, known, names);
       if (wrong === undefined) this.#known.set(name, known as KnownCells);
@@ -121,6 +121,11 @@ export class CellDirectory {
     this.#options.log.debug({ err: error, cell: name }, "a cell does not answer");
     return null;
   }
+}
+
+/** What a cell answers, or something else when it takes too long: nobody waits longer for one that may be away. */
+export async function answerOr<Answer, Other>(other: Other, answer: Promise<Answer>): Promise<Answer | Other> {
+  return await Promise.race([answer, sleep(ANSWER_MS_MAX, other, { ref: false })]);
 }
 
 /**

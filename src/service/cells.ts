@@ -49,7 +49,7 @@ export async function initCells(cells: readonly Cell[], say: (line: string) => v
     say(`Cell ${name}: ${addressOf(url)}`);
     await migrateDatabase(url, say);
   }
-  const found = await Promise.all(cells.map(async (cell) => ({ ...cell, ...(await look(cell)) })));
+  const found = await Promise.all(cells.map(look));
   const { map, epochs } = chooseMap(found);
   let made = 0;
   for (const { name, url } of found.filter(({ known }) => known === undefined)) {
@@ -88,7 +88,7 @@ async function shareAccess(found: readonly Found[]): Promise<void> {
 export async function repairCells(cells: readonly Cell[], from: string): Promise<string[]> {
   const owner = cells.find(({ name }) => name === from);
   if (owner === undefined) throw new InturnError("settings_invalid", `INTURN_CELLS has no cell ${from}.`);
-  const found = await Promise.all(cells.map(async (cell) => ({ ...cell, ...(await look(cell)) })));
+  const found = await Promise.all(cells.map(look));
   const { access } = found.find(({ name }) => name === from) ?? {};
   const others = found.filter((cell) => cell.access.digest !== access?.digest);
   for (const cell of others) await copyAccess(owner, cell);
@@ -101,10 +101,10 @@ async function copyAccess(from: Cell, to: Cell): Promise<void> {
   });
 }
 
-async function look({ url }: Cell): Promise<Omit<Found, keyof Cell>> {
-  return await overConnection({ url, name: "inturn cells" }, async (database) => {
+async function look(cell: Cell): Promise<Found> {
+  return await overConnection({ url: cell.url, name: "inturn cells" }, async (database) => {
     const known = await readCells(database);
-    return { known, isEmpty: !(await hasAccounts(database)), access: await readAccessTables(database) };
+    return { ...cell, known, isEmpty: !(await hasAccounts(database)), access: await readAccessTables(database) };
   });
 }
 

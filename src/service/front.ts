@@ -1,7 +1,6 @@
 /**
  * The API process's part in front of several cells: the whole API of each, and what takes events for all.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Cell } from "../config/cell-settings.ts";
 import type { Settings } from "../config/settings.ts";
 import { createCellsPages, type ShownCell } from "../dashboard/cells.ts";
@@ -18,14 +17,11 @@ import type { Log } from "../log/log.ts";
 import { ApiMetrics } from "../metrics/api-metrics.ts";
 import { listenAs } from "./api.ts";
 import { createCellAppender } from "./cell-appender.ts";
-import { CellDirectory } from "./cell-directory.ts";
+import { answerOr, CellDirectory } from "./cell-directory.ts";
 import { type ApiPools, type ComposedApi, composeApi, openApiPools } from "./compose-api.ts";
 import type { Listening } from "./listening.ts";
 import { openToWhom, sayIfOpen } from "./open-access.ts";
 import type { PortShare } from "./port-share.ts";
-
-/** A page waits this long for a cell, and `/readyz` does. */
-const ANSWER_MS_MAX = 1_000;
 
 /** What the front is made of. */
 export interface FrontOptions {
@@ -164,7 +160,7 @@ async function readReadiness(cells: readonly OpenCell[]): Promise<CellReadiness>
   const states = cells.map(async ({ name, pools }) => {
     const ready = requireReady(pools.ingest).then(() => "ready");
     const state = ready.catch((error: unknown) => toInturnError(error).code);
-    return [name, await Promise.race([state, sleep(ANSWER_MS_MAX, "database_unavailable", { ref: false })])];
+    return [name, await answerOr("database_unavailable", state)];
   });
   return Object.fromEntries(await Promise.all(states)) as CellReadiness;
 }
@@ -181,6 +177,8 @@ async function readShownCells(cells: readonly OpenCell[], directory: CellDirecto
 
 /** Undefined for a cell that is away. */
 async function readPulse({ api }: OpenCell): Promise<Pulse | undefined> {
-  const latest = api.latestPulse().catch(() => undefined);
-  return await Promise.race([latest, sleep(ANSWER_MS_MAX, undefined, { ref: false })]);
+  return await answerOr(
+    undefined,
+    api.latestPulse().catch(() => undefined),
+  );
 }
