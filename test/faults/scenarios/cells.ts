@@ -5,6 +5,7 @@ import { type CellName, MAP, NAMES } from "../../support/cells.ts";
 import { startProcess, type TestProcess } from "../../support/process.ts";
 import { until } from "../../support/until.ts";
 import type { Bench, Part, Route } from "../bench.ts";
+import { monotonicMs } from "../clock.ts";
 import type { Random } from "../random.ts";
 import { accountsNamed, type Scenario } from "../scenario.ts";
 
@@ -92,10 +93,11 @@ export const awayCell: Scenario = {
     bench.demands.idleExempt = ACCOUNTS.filter((account) => !others.includes(account));
     bench.clients.send({ accounts: ACCOUNTS, eventsPerAccount: 60, overMs: awayMs + 2_000 });
     await sleep(bench.random.int(500, 1_500));
-    const from = (await bench.calls()).length;
     await store.stop("immediate");
+    const fromMs = monotonicMs();
     await sleep(awayMs);
-    const handled = new Set((await bench.calls()).slice(from).map(({ account }) => account));
+    const calls = (await bench.calls()).filter(({ startMs }) => startMs > fromMs);
+    const handled = new Set(calls.map(({ account }) => account));
     const idle = others.filter((account) => !handled.has(account));
     await store.start();
     if (idle.length > 0) throw new Error(`while ${away} was away, nothing was handled for ${idle.join(", ")}`);
